@@ -1,0 +1,71 @@
+"""One delivery: what the gateway writes down of it, and what `/v1/events` shows."""
+
+import datetime as dt
+import hashlib
+import uuid
+
+import msgspec
+
+from schemas.payload import Kind
+from schemas.states import Verdict
+
+DEDUPE_KEY_LIMIT = 250
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """A delivery on its way into the database; with a `run_id` it becomes a run, without one only an event."""
+
+    event_id: uuid.UUID
+    schedule_id: uuid.UUID
+    source: str
+    verdict: Verdict
+    reason: str | None
+    event_type: str | None
+    dedupe_key: str | None
+    content_type: str
+    kind: Kind
+    headers: bytes
+    body: bytes
+    run_id: uuid.UUID | None
+    pipeline_id: str
+    variables: msgspec.Raw
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What became of a delivery: `event_id` is the first event's when this one is a duplicate of it."""
+
+    event_id: uuid.UUID
+    is_duplicate: bool
+    number: int | None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as `/v1/events` shows it."""
+
+    id: uuid.UUID
+    schedule_id: uuid.UUID
+    source: str
+    verdict: Verdict
+    reason: str | None
+    event_type: str | None
+    dedupe_key: str | None
+    content_type: str
+    kind: Kind
+    size: int
+    deliveries: int
+    headers: msgspec.Raw
+    received_at: dt.datetime
+
+
+class EventBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored bytes of an event."""
+
+    content_type: str
+    body: bytes
+
+
+def fit_dedupe_key(key: str) -> str:
+    """Keep a sender's id as it is, or its SHA-256 when it is too long to be indexed."""
+    if len(key) <= DEDUPE_KEY_LIMIT:
+        return key
+    return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

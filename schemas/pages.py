@@ -1,0 +1,87 @@
+"""One way to page: newest first, `limit` and an opaque `cursor` in, `items` and `next_cursor` out."""
+
+import base64
+import binascii
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from schemas.errors import Invalid
+
+DEFAULT_LIMIT = 50
+LARGEST_LIMIT = 200
+Item = TypeVar("Item")
+
+
+class Listing(msgspec.Struct, Generic[Item], frozen=True):
+    """One page of a list; `next_cursor` is null on the last."""
+
+    items: Sequence[Item]
+    next_cursor: str | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Which page is wanted: what comes after the item with this key."""
+
+    limit: int
+    after: str | None
+
+    @classmethod
+    def parse(cls, limit: int | None, cursor: str | None) -> "Page":
+        """Read the query parameters; raises Invalid."""
+        limit = DEFAULT_LIMIT if limit is None else limit
+        if not 1 <= limit <= LARGEST_LIMIT:
+            raise Invalid(f"limit is between 1 and {LARGEST_LIMIT}, not {limit}.")
+        return cls(limit, None if cursor is None else _decode(cursor))
+
+    def starting_after(self, number: int) -> "Page":
+        """Begin after the item with this number instead."""
+        return Page(self.limit, str(number))
+
+    @property
+    def before_id(self) -> uuid.UUID | None:
+        """The key as an id; raises Invalid."""
+        try:
+            return None if self.after is None else uuid.UUID(self.after)
+        except ValueError:
+            raise _not_ours() from None
+
+    @property
+    def after_text(self) -> str | None:
+        """The key as it is."""
+        return self.after
+
+    @property
+    def after_number(self) -> int:
+        """The key as a number, 0 on the first page; raises Invalid."""
+        if self.after is None:
+            return 0
+        if not (self.after.isascii() and self.after.isdigit() and len(self.after) <= 10):
+            raise _not_ours()
+        return int(self.after)
+
+    def listing(self, found: Sequence[Item], key: Callable[[Item], object]) -> Listing[Item]:
+        """Make the answer out of `limit + 1` items found."""
+        items = found[: self.limit]
+        more = len(found) > self.limit
+        return Listing(items, _encode(str(key(items[-1]))) if more else None)
+
+
+def _encode(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, UnicodeError, ValueError):
+        raise _not_ours() from None
+    if "\0" in text:
+        raise _not_ours()
+    return text
+
+
+def _not_ours() -> Invalid:
+    return Invalid("This cursor is not one of ours; start again without it.")

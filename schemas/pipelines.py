@@ -1,0 +1,61 @@
+"""A pipeline as the runner publishes it and everybody else knows it: graph, params schema, version."""
+
+import datetime as dt
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+PipelineId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node of the graph: whose outputs it takes, and how often and how long it may try. Times are seconds."""
+
+    id: str
+    upstream: tuple[str, ...] = ()
+    retries: int = 0
+    retry_delay: float = 1.0
+    timeout: float | None = None
+    doc: str = ""
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """The blocks in an order in which each comes after its upstream."""
+
+    blocks: tuple[Block, ...]
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pipeline file says, or why it cannot be read; `version` is the SHA-256 of its bytes (hex)."""
+
+    id: str
+    path: str
+    version: str
+    graph: Graph | None = None
+    params_schema: dict[str, Any] | None = None
+    doc: str = ""
+    max_active_runs: int | None = None
+    error: str | None = None
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """A published pipeline as `/v1/pipelines` shows it."""
+
+    id: str
+    version: str | None
+    doc: str
+    graph: Graph | None
+    params_schema: dict[str, Any] | None
+    max_active_runs: int | None
+    is_paused: bool
+    file: str
+    error: str | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user may change on a published pipeline; everything else comes from its file."""
+
+    is_paused: bool | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,145 @@
+"""One execution of a pipeline, and of each of its blocks, as they are stored and as `/v1/runs` shows them.
+
+Members of type `msgspec.Raw` are JSON that passes through unparsed; an `error` there is `null` or a RunError.
+"""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from schemas.payload import Kind
+from schemas.states import BlockState, LogLevel, RunState
+
+RUN_KEY_LIMIT = 250
+
+
+class RunError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a run or a block failed; `type` is the name of the exception or one of our own reasons."""
+
+    type: str
+    message: str
+    block_id: str | None = None
+    traceback: str | None = None
+
+
+class BlockRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One block of one run."""
+
+    block_id: str
+    state: BlockState
+    attempt: int
+    row_count: int | None
+    duration_ms: int | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: msgspec.Raw
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the API shows it."""
+
+    id: uuid.UUID
+    number: int
+    pipeline_id: str
+    schedule_id: uuid.UUID | None
+    event_id: uuid.UUID | None
+    state: RunState
+    variables: msgspec.Raw
+    event_variables: msgspec.Raw
+    logical_date: dt.datetime | None
+    run_key: str | None
+    note: str | None
+    attempt: int
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: msgspec.Raw
+    block_runs: tuple[BlockRun, ...] = ()
+
+
+class RunRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the answer to whoever caused it."""
+
+    id: uuid.UUID
+    number: int
+    state: RunState
+    url: str
+    stream_url: str
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/pipelines/{id}/runs`."""
+
+    variables: dict[str, Any] = {}
+    logical_date: Annotated[dt.datetime, Meta(tz=True)] | None = None
+    run_key: Annotated[str, Meta(min_length=1, max_length=RUN_KEY_LIMIT)] | None = None
+    note: Annotated[str, Meta(max_length=10_000)] | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that a block wrote: by `run.log` (then with fields) or on stdout or stderr."""
+
+    seq: int
+    at: dt.datetime
+    run_id: uuid.UUID
+    block_id: str | None
+    attempt: int
+    level: LogLevel
+    message: str
+    fields: msgspec.Raw
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as one row, with its event's body unless that is larger than was asked for."""
+
+    id: uuid.UUID
+    number: int
+    pipeline_id: str
+    version: str | None
+    schedule_id: uuid.UUID | None
+    event_id: uuid.UUID | None
+    state: RunState
+    variables: msgspec.Raw
+    logical_date: dt.datetime | None
+    run_key: str | None
+    note: str | None
+    attempt: int
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: msgspec.Raw
+    event_kind: Kind | None
+    event_content_type: str | None
+    event_size: int | None
+    event_sha256: str | None
+    event_body: bytes | None
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that this runner now owns, with all that executing it takes."""
+
+    id: uuid.UUID
+    number: int
+    pipeline_id: str
+    schedule_id: uuid.UUID | None
+    event_id: uuid.UUID | None
+    variables: msgspec.Raw
+    logical_date: dt.datetime | None
+    attempt: int
+    epoch: int
+    seq: int
+    event_kind: Kind | None
+    event_content_type: str | None
+    event_body: bytes | None
+
+
+class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an earlier owner of a run left a block; one that succeeded comes with its output (msgpack)."""
+
+    block_id: str
+    state: BlockState
+    attempt: int
+    output: bytes | None

@@ -1,0 +1,160 @@
+"""What may start a pipeline and how: schedules, the tokens that fire them, and signed links."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from schemas.pipelines import PipelineId
+from schemas.settings import MAX_BODY_LIMIT
+from schemas.states import OnPaused, ScheduleKind
+
+MASK = "***"
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Secret = Annotated[str, Meta(min_length=1, max_length=1000)]
+BodyLimit = Annotated[int, Meta(ge=1, le=MAX_BODY_LIMIT)]
+Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What verifying a sender needs; every secret is live at once, so that a sender can rotate."""
+
+    secrets: tuple[Secret, ...] = ()
+
+    def masked(self) -> "SourceConfig":
+        return msgspec.structs.replace(self, secrets=(MASK,) * len(self.secrets))
+
+
+class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/schedules`."""
+
+    pipeline_id: PipelineId
+    name: Name
+    kind: Literal["api"] = "api"
+    source: Name = "generic"
+    source_config: SourceConfig = SourceConfig()
+    variables: dict[str, Any] = {}
+    is_paused: bool = False
+    on_paused: OnPaused = OnPaused.QUEUE
+    max_active_runs: Positive | None = None
+    body_limit: BodyLimit | None = None
+
+
+class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PATCH /v1/schedules/{id}`: what is left out stays."""
+
+    name: Name | UnsetType = UNSET
+    source: Name | UnsetType = UNSET
+    source_config: SourceConfig | UnsetType = UNSET
+    variables: dict[str, Any] | UnsetType = UNSET
+    is_paused: bool | UnsetType = UNSET
+    on_paused: OnPaused | UnsetType = UNSET
+    max_active_runs: Positive | UnsetType | None = UNSET
+    body_limit: BodyLimit | UnsetType | None = UNSET
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as it is stored; `masked()` before it is shown."""
+
+    id: uuid.UUID
+    number: int
+    pipeline_id: str
+    name: str
+    kind: ScheduleKind
+    source: str
+    source_config: SourceConfig
+    variables: msgspec.Raw
+    is_paused: bool
+    on_paused: OnPaused
+    max_active_runs: int | None
+    body_limit: int | None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    def masked(self) -> "Schedule":
+        return msgspec.structs.replace(self, source_config=self.source_config.masked())
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the ingest path must know of a schedule, found by a token's hash."""
+
+    hash: bytes
+    token_id: uuid.UUID
+    expires_at: dt.datetime | None
+    schedule_id: uuid.UUID
+    number: int
+    pipeline_id: str
+    source: str
+    source_config: SourceConfig
+    variables: msgspec.Raw
+    body_limit: int | None
+    is_paused: bool
+    on_paused: OnPaused
+
+
+class LinkGate(Gate, frozen=True, kw_only=True):
+    """The same, found by a signed link, which may pin variables."""
+
+    pinned: msgspec.Raw
+
+    def gate(self) -> Gate:
+        """Merge the pinned variables into the schedule's."""
+        merged = msgspec.json.decode(self.variables, type=dict[str, msgspec.Raw])
+        merged |= msgspec.json.decode(self.pinned, type=dict[str, msgspec.Raw])
+        return msgspec.structs.replace(self, variables=msgspec.Raw(msgspec.json.encode(merged)))
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/schedules/{id}/tokens`."""
+
+    label: Annotated[str, Meta(max_length=200)] = ""
+    expires_at: Annotated[dt.datetime, Meta(tz=True)] | None = None
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/tokens/{id}/rotate`: how many seconds the old token lives on."""
+
+    grace_s: Annotated[int, Meta(ge=0, le=90 * 86_400)] = 86_400
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as it is listed: never itself, only a hint."""
+
+    id: uuid.UUID
+    schedule_id: uuid.UUID
+    hint: str
+    label: str
+    created_at: dt.datetime
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None
+
+
+class ShownToken(msgspec.Struct, frozen=True, kw_only=True):
+    """The one answer that carries a token."""
+
+    id: uuid.UUID
+    token: str
+    url: str
+    label: str
+    expires_at: dt.datetime | None
+
+
+class NewLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/schedules/{id}/links`; pinned variables win over the schedule's."""
+
+    expires_in_s: Annotated[int, Meta(ge=1, le=366 * 86_400)] = 86_400
+    max_uses: Positive | None = 1
+    variables: dict[str, Any] = {}
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed trigger link, right after it was made."""
+
+    id: uuid.UUID
+    url: str
+    expires_at: dt.datetime
+    max_uses: int | None
+    variables: dict[str, Any]

@@ -1,0 +1,79 @@
+"""The words for where a run, a block run, and a delivery stand."""
+
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """States of a run; the last three are terminal and are entered once."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL_RUN_STATES
+
+
+TERMINAL_RUN_STATES = frozenset({RunState.SUCCESS, RunState.FAILED, RunState.CANCELLED})
+
+
+class BlockState(StrEnum):
+    """States of one block in one run; `pending` also means: waiting for its next attempt."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    UPSTREAM_FAILED = "upstream_failed"
+
+
+class Verdict(StrEnum):
+    """What the gateway decided about a delivery."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    FILTERED = "filtered"
+    HANDSHAKE = "handshake"
+    REJECTED = "rejected"
+
+
+class Role(StrEnum):
+    """Roles of an API key, from the smallest to the largest; each may do what the ones before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    EDITOR = "editor"
+    ADMIN = "admin"
+
+    def covers(self, needed: "Role") -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+class OnPaused(StrEnum):
+    """What a delivery to a paused schedule does."""
+
+    QUEUE = "queue"
+    REJECT = "reject"
+    RUN = "run"
+
+
+class ScheduleKind(StrEnum):
+    """How a schedule is started: by a token, or by the clock."""
+
+    API = "api"
+    TIME = "time"
+
+
+class LogLevel(StrEnum):
+    """Level of one line of a block's log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"

@@ -1,0 +1,80 @@
+-- name: ingest
+-- Write many deliveries in one commit: who comes first with a dedupe key wins, fresh deliveries become an event, and a run
+-- where one is wanted. Its own ids make a second try after an ambiguous commit harmless.
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::json[], $11::bytea[], $12::uuid[], $13::text[], $14::json[]
+    ) WITH ORDINALITY AS t (
+        event_id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind,
+        headers, body, run_id, pipeline_id, variables, position
+    )
+), won AS (
+    INSERT INTO event_keys (schedule_id, dedupe_key, event_id, deliveries)
+    SELECT schedule_id, dedupe_key, (array_agg(event_id ORDER BY position))[1], count(*)
+    FROM input
+    WHERE dedupe_key IS NOT NULL
+    GROUP BY schedule_id, dedupe_key
+    ORDER BY schedule_id, dedupe_key
+    ON CONFLICT (schedule_id, dedupe_key) DO UPDATE SET
+        deliveries = event_keys.deliveries
+            + CASE WHEN event_keys.event_id = excluded.event_id THEN 0 ELSE excluded.deliveries END,
+        last_delivery_at = clock_timestamp()
+    RETURNING schedule_id, dedupe_key, event_id
+), fresh AS MATERIALIZED (
+    SELECT input.*
+    FROM input
+    LEFT JOIN won USING (schedule_id, dedupe_key)
+    WHERE input.dedupe_key IS NULL OR won.event_id = input.event_id
+), new_events AS (
+    INSERT INTO events (id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind, headers, body)
+    SELECT event_id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind, headers, body
+    FROM fresh
+    ON CONFLICT (id) DO NOTHING
+), new_runs AS (
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, variables)
+    SELECT run_id, pipeline_id, schedule_id, event_id, variables
+    FROM fresh
+    WHERE run_id IS NOT NULL
+    ORDER BY position
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, number
+), new_changes AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, 1, 'run', 'queued', 0
+    FROM new_runs
+)
+SELECT coalesce(won.event_id, input.event_id) AS event_id,
+       won.event_id IS DISTINCT FROM input.event_id AND won.event_id IS NOT NULL AS is_duplicate,
+       new_runs.number
+FROM input
+LEFT JOIN won USING (schedule_id, dedupe_key)
+LEFT JOIN new_runs ON new_runs.id = input.run_id
+ORDER BY input.position
+
+-- name: get -> Event
+-- One event without its body.
+SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
+       length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
+FROM events e
+LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
+WHERE e.id = $1
+
+-- name: page -> Event
+-- The newest events before a cursor, without their bodies.
+SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
+       length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
+FROM events e
+LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
+WHERE ($1::uuid IS NULL OR e.id < $1)
+  AND ($2::uuid IS NULL OR e.schedule_id = $2)
+  AND ($3::text IS NULL OR e.verdict = $3)
+  AND ($4::text IS NULL OR e.source = $4)
+  AND ($5::timestamptz IS NULL OR e.id >= uuid_floor($5))
+  AND ($6::timestamptz IS NULL OR e.id < uuid_floor($6))
+ORDER BY e.id DESC
+LIMIT $7
+
+-- name: body -> EventBody
+-- The bytes of one event, as they came.
+SELECT content_type, body FROM events WHERE id = $1

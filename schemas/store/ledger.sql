@@ -1,0 +1,72 @@
+-- name: record
+-- Write what happened to many runs, each only if its epoch is still the owner's: states, blocks, outputs, changes and log
+-- lines in one commit. $36 is how many seconds the database's clock is ahead of the clock of the writer's moments. The row lock closes the race with a reclaim. A second try after an ambiguous commit finds its own
+-- epoch and seq in the row and counts as applied.
+WITH runs_in AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::json[])
+        AS t (run_id, epoch, seq, state, error)
+), mine AS MATERIALIZED (
+    SELECT r.id
+    FROM runs r
+    JOIN runs_in i ON i.run_id = r.id AND i.epoch = r.epoch
+    WHERE r.state = 'running' AND r.seq < i.seq
+    ORDER BY r.id
+    FOR UPDATE OF r
+), progressed AS (
+    UPDATE runs r SET
+        seq = i.seq,
+        state = coalesce(i.state, r.state),
+        finished_at = CASE WHEN i.state IS NOT NULL THEN clock_timestamp() END,
+        lease_owner = CASE WHEN i.state IS NULL THEN r.lease_owner END,
+        error = i.error
+    FROM runs_in i
+    JOIN mine ON mine.id = i.run_id
+    WHERE r.id = i.run_id
+), blocks AS (
+    INSERT INTO block_runs AS b (run_id, block_id, state, attempt, row_count, duration_ms, started_at, finished_at, error)
+    SELECT t.run_id, t.block_id, t.state, t.attempt, t.row_count, t.duration_ms,
+           to_timestamp($36 + t.began_at),
+           to_timestamp($36 + t.ended_at), t.error
+    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[], $12::float8[],
+                $13::float8[], $14::json[])
+        AS t (run_id, block_id, state, attempt, row_count, duration_ms, began_at, ended_at, error)
+    JOIN mine ON mine.id = t.run_id
+    ON CONFLICT (run_id, block_id) DO UPDATE SET
+        state = excluded.state, attempt = excluded.attempt, row_count = excluded.row_count,
+        duration_ms = excluded.duration_ms, started_at = coalesce(excluded.started_at, b.started_at),
+        finished_at = excluded.finished_at, error = excluded.error
+), outputs AS (
+    INSERT INTO block_outputs (run_id, block_id, format, data)
+    SELECT t.run_id, t.block_id, 'msgpack', t.data
+    FROM unnest($15::uuid[], $16::text[], $17::bytea[]) AS t (run_id, block_id, data)
+    JOIN mine ON mine.id = t.run_id
+    ON CONFLICT (run_id, block_id) DO UPDATE SET format = excluded.format, data = excluded.data
+), new_changes AS (
+    INSERT INTO changes (run_id, seq, at, kind, state, block_id, attempt, row_count, duration_ms, error)
+    SELECT t.run_id, t.seq, to_timestamp($36 + t.at), t.kind, t.state, t.block_id, t.attempt,
+           t.row_count, t.duration_ms, t.error
+    FROM unnest($18::uuid[], $19::integer[], $20::float8[], $21::text[], $22::text[], $23::text[], $24::integer[],
+                $25::bigint[], $26::bigint[], $27::json[])
+        AS t (run_id, seq, at, kind, state, block_id, attempt, row_count, duration_ms, error)
+    JOIN mine ON mine.id = t.run_id
+), new_logs AS (
+    INSERT INTO logs (run_id, seq, at, block_id, attempt, level, message, fields)
+    SELECT t.run_id, t.seq, to_timestamp($36 + t.at), t.block_id, t.attempt, t.level, t.message,
+           t.fields
+    FROM unnest($28::uuid[], $29::integer[], $30::float8[], $31::text[], $32::integer[], $33::text[], $34::text[],
+                $35::json[])
+        AS t (run_id, seq, at, block_id, attempt, level, message, fields)
+    JOIN mine ON mine.id = t.run_id
+)
+SELECT i.run_id,
+       mine.id IS NOT NULL
+           OR EXISTS (SELECT 1 FROM runs r WHERE r.id = i.run_id AND r.epoch = i.epoch AND r.seq >= i.seq) AS applied
+FROM runs_in i
+LEFT JOIN mine ON mine.id = i.run_id
+
+-- name: begun_blocks -> BegunBlock
+-- Where an earlier owner left the blocks of a run, with the outputs of those that succeeded.
+SELECT b.block_id, b.state, b.attempt, CASE b.state WHEN 'success' THEN o.data END AS output
+FROM block_runs b
+LEFT JOIN block_outputs o USING (run_id, block_id)
+WHERE b.run_id = $1

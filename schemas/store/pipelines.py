@@ -1,0 +1,83 @@
+"""The table `pipelines`: what runners publish and everybody else reads."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from schemas.errors import NotFound
+from schemas.pipelines import Definition, Graph, Pipeline
+from schemas.store.db import Database, Db, queries
+
+SQL = queries("pipelines")
+_NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+async def publish(db: Database, definitions: Sequence[Definition]) -> None:
+    """Put the definitions of one file in force, in one transaction; a broken file never replaces a good version."""
+    async with db.transaction() as transaction:
+        for definition in definitions:
+            if definition.graph is None:
+                await _publish_error(transaction, definition)
+            else:
+                await _publish_good(transaction, definition, definition.graph)
+        for path in {definition.path for definition in definitions}:
+            broken = [_fit_id(d.id) for d in definitions if d.path == path and d.graph is None]
+            await transaction.execute(SQL["forget_broken"], path, broken)
+
+
+async def file_is_gone(db: Database, path: str) -> None:
+    """Say on each pipeline of a deleted file that it is gone; what has only ever been an error is forgotten."""
+    async with db.transaction() as transaction:
+        await transaction.fetch(SQL["mark_file_broken"], path, f"The file {path} is gone.")
+        await transaction.execute(SQL["forget_broken"], path, [])
+
+
+async def _publish_good(db: Db, definition: Definition, graph: Graph) -> None:
+    schema = definition.params_schema
+    await db.execute(
+        SQL["publish"],
+        definition.id,
+        definition.version,
+        definition.path,
+        definition.doc,
+        graph,
+        schema,
+        definition.max_active_runs,
+    )
+    await db.execute(SQL["publish_version"], definition.id, definition.version, graph, schema)
+
+
+async def _publish_error(db: Db, definition: Definition) -> None:
+    await db.fetch(SQL["mark_file_broken"], definition.path, definition.error)
+    if not await db.fetchval(SQL["has_good_version"], definition.path):
+        await db.execute(SQL["publish_broken"], _fit_id(definition.id), definition.path, definition.error)
+
+
+def _fit_id(stem: str) -> str:
+    """A file may be called what a pipeline may not."""
+    return _NOT_IN_AN_ID.sub("_", stem).lstrip(".-")[:200] or "_"
+
+
+async def get(db: Db, pipeline_id: str) -> Pipeline:
+    """Read one pipeline; raises NotFound."""
+    row = await db.fetchrow(SQL["get"], pipeline_id)
+    if row is None:
+        raise NotFound(f"There is no pipeline {pipeline_id!r}.")
+    return msgspec.convert(row, Pipeline)
+
+
+async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
+    """Read pipelines by name, after the cursor `after`."""
+    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
+
+
+async def set_paused(db: Db, pipeline_id: str, *, is_paused: bool) -> None:
+    """Pause or unpause a pipeline."""
+    await db.execute(SQL["set_paused"], pipeline_id, is_paused)
+
+
+async def graph_of(db: Db, pipeline_id: str, version: str) -> Graph | None:
+    """Read the graph that a run executed."""
+    graph = await db.fetchval(SQL["graph_of_version"], pipeline_id, version)
+    return None if graph is None else msgspec.convert(graph, Graph)

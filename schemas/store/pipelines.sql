@@ -1,0 +1,55 @@
+-- name: publish
+-- Put what the runner read from a file in force; an unchanged definition writes nothing.
+INSERT INTO pipelines AS p (id, version, file, doc, graph, params_schema, max_active_runs)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO UPDATE SET
+    version = excluded.version, file = excluded.file, doc = excluded.doc, graph = excluded.graph,
+    params_schema = excluded.params_schema, max_active_runs = excluded.max_active_runs, error = NULL,
+    updated_at = now()
+WHERE p.version IS DISTINCT FROM excluded.version OR p.file <> excluded.file OR p.error IS NOT NULL
+
+-- name: publish_version
+-- Remember a version for as long as runs of it are looked at.
+INSERT INTO pipeline_versions (pipeline_id, version, graph, params_schema)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (pipeline_id, version) DO NOTHING
+
+-- name: mark_file_broken
+-- What a broken or missing file defined before keeps its last good version, and says what is wrong with the new one.
+UPDATE pipelines SET error = $2, updated_at = now()
+WHERE file = $1 AND graph IS NOT NULL AND error IS DISTINCT FROM $2
+RETURNING id
+
+-- name: has_good_version
+SELECT EXISTS (SELECT 1 FROM pipelines WHERE file = $1 AND graph IS NOT NULL)
+
+-- name: publish_broken
+-- A file that has never been readable is listed under the name that it would have.
+INSERT INTO pipelines AS p (id, file, error)
+VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE SET error = excluded.error, updated_at = now()
+WHERE p.error IS DISTINCT FROM excluded.error
+
+-- name: forget_broken
+-- Entries that only ever held an error go when their file is repaired or gone.
+DELETE FROM pipelines WHERE file = $1 AND graph IS NULL AND NOT id = ANY ($2::text[])
+
+-- name: get -> Pipeline
+SELECT id, version, doc, graph, params_schema, max_active_runs, is_paused, file, error, created_at, updated_at
+FROM pipelines
+WHERE id = $1
+
+-- name: page -> Pipeline
+-- Pipelines by name, after a cursor.
+SELECT id, version, doc, graph, params_schema, max_active_runs, is_paused, file, error, created_at, updated_at
+FROM pipelines
+WHERE ($1::text IS NULL OR id > $1)
+  AND ($2::text IS NULL OR id ILIKE '%' || $2 || '%')
+ORDER BY id
+LIMIT $3
+
+-- name: set_paused
+UPDATE pipelines SET is_paused = $2, updated_at = now() WHERE id = $1
+
+-- name: graph_of_version
+SELECT graph FROM pipeline_versions WHERE pipeline_id = $1 AND version = $2

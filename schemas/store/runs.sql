@@ -1,0 +1,81 @@
+-- name: create
+-- A run that a caller asked for by name; its key is unique per pipeline.
+WITH run AS (
+    INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (pipeline_id, run_key) WHERE run_key IS NOT NULL DO NOTHING
+    RETURNING id
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, 1, 'run', 'queued', 0 FROM run
+)
+SELECT id FROM run
+
+-- name: by_key
+SELECT id FROM runs WHERE pipeline_id = $1 AND run_key = $2
+
+-- name: get -> RunRow
+-- By id or by number; $3 is the largest event body, in bytes, that comes along.
+SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
+       r.run_key, r.note, r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
+       CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
+       CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
+FROM runs r
+LEFT JOIN events e ON e.id = r.event_id
+WHERE r.id = $1::uuid OR r.number = $2::bigint
+
+-- name: page -> RunRow
+-- The newest runs before a cursor; $9 is the largest event body, in bytes, that comes along.
+SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
+       r.run_key, r.note, r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
+       CASE WHEN length(e.body) > $9 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
+       CASE WHEN length(e.body) <= $9 THEN e.body END AS event_body
+FROM (
+    SELECT * FROM runs
+    WHERE ($1::uuid IS NULL OR id < $1)
+      AND ($2::text IS NULL OR pipeline_id = $2)
+      AND ($3::uuid IS NULL OR schedule_id = $3)
+      AND ($4::uuid IS NULL OR event_id = $4)
+      AND ($5::text IS NULL OR state = $5)
+      AND ($6::timestamptz IS NULL OR id >= uuid_floor($6))
+      AND ($7::timestamptz IS NULL OR id < uuid_floor($7))
+    ORDER BY id DESC
+    LIMIT $8
+) r
+LEFT JOIN events e ON e.id = r.event_id
+ORDER BY r.id DESC
+
+-- name: of_events
+-- The runs that these events caused, for whoever delivered them again.
+SELECT event_id, id, number, state FROM runs WHERE event_id = ANY ($1::uuid[]) ORDER BY event_id, item
+
+-- name: cancel
+-- A queued run is cancelled here and now; a running one is asked to end, and its owner ends it.
+WITH target AS (
+    SELECT id FROM runs WHERE id = $1 AND state IN ('queued', 'running') FOR UPDATE
+), asked AS (
+    UPDATE runs r SET
+        cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
+        state = CASE r.state WHEN 'queued' THEN 'cancelled' ELSE r.state END,
+        finished_at = CASE r.state WHEN 'queued' THEN clock_timestamp() END,
+        epoch = r.epoch + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END,
+        seq = r.seq + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END
+    FROM target
+    WHERE r.id = target.id
+    RETURNING r.id, r.state, r.seq, r.attempt
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, seq, 'run', state, attempt FROM asked WHERE state = 'cancelled'
+)
+SELECT state FROM asked
+
+-- name: block_runs -> BlockRun
+-- The blocks of a run that have begun.
+SELECT block_id, state, attempt, row_count, duration_ms, started_at, finished_at, coalesce(error, 'null') AS error
+FROM block_runs
+WHERE run_id = $1
+
+-- name: exists
+SELECT id FROM runs WHERE id = $1::uuid OR number = $2::bigint

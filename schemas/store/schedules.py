@@ -1,0 +1,71 @@
+"""The table `schedules`."""
+
+import uuid
+
+import msgspec
+
+from schemas.errors import NotFound
+from schemas.ids import id_or_number, new_id
+from schemas.schedules import NewSchedule, Schedule
+from schemas.store.db import Db, queries
+
+SQL = queries("schedules")
+
+
+async def create(db: Db, new: NewSchedule) -> Schedule:
+    """Write a new schedule."""
+    row = await db.fetchrow(
+        SQL["create"],
+        new_id(),
+        new.pipeline_id,
+        new.name,
+        new.kind,
+        new.source,
+        new.source_config,
+        msgspec.json.encode(new.variables),
+        new.is_paused,
+        new.on_paused,
+        new.max_active_runs,
+        new.body_limit,
+    )
+    return msgspec.convert(row, Schedule)
+
+
+async def get(db: Db, key: str) -> Schedule:
+    """Read a schedule by its id or its number; raises NotFound."""
+    row = await db.fetchrow(SQL["get"], *id_or_number(key))
+    if row is None:
+        raise NotFound(f"There is no schedule {key}.")
+    return msgspec.convert(row, Schedule)
+
+
+async def list_page(
+    db: Db, before: uuid.UUID | None, *, pipeline_id: str | None, source: str | None, q: str | None, limit: int
+) -> list[Schedule]:
+    """Read the newest schedules before the cursor `before`."""
+    rows = await db.fetch(SQL["page"], before, pipeline_id, source, q, limit)
+    return [msgspec.convert(row, Schedule) for row in rows]
+
+
+async def update(db: Db, schedule: Schedule) -> Schedule:
+    """Write a changed schedule; raises NotFound when it was deleted meanwhile."""
+    row = await db.fetchrow(
+        SQL["update"],
+        schedule.id,
+        schedule.name,
+        schedule.source,
+        schedule.source_config,
+        schedule.variables,
+        schedule.is_paused,
+        schedule.on_paused,
+        schedule.max_active_runs,
+        schedule.body_limit,
+    )
+    if row is None:
+        raise NotFound(f"There is no schedule {schedule.id}.")
+    return msgspec.convert(row, Schedule)
+
+
+async def delete(db: Db, schedule_id: uuid.UUID) -> None:
+    """Mark a schedule as deleted: its tokens and links stop working at once."""
+    await db.fetchrow(SQL["delete"], schedule_id)

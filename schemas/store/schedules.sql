@@ -1,0 +1,37 @@
+-- name: create -> Schedule
+INSERT INTO schedules (id, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused,
+                       max_active_runs, body_limit)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
+          body_limit, created_at, updated_at
+
+-- name: get -> Schedule
+-- By id or by number.
+SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
+       body_limit, created_at, updated_at
+FROM schedules
+WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
+
+-- name: page -> Schedule
+-- The newest schedules before a cursor.
+SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
+       body_limit, created_at, updated_at
+FROM schedules
+WHERE deleted_at IS NULL
+  AND ($1::uuid IS NULL OR id < $1)
+  AND ($2::text IS NULL OR pipeline_id = $2)
+  AND ($3::text IS NULL OR source = $3)
+  AND ($4::text IS NULL OR name ILIKE '%' || $4 || '%')
+ORDER BY id DESC
+LIMIT $5
+
+-- name: update -> Schedule
+UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5, is_paused = $6, on_paused = $7,
+                     max_active_runs = $8, body_limit = $9, updated_at = now()
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
+          body_limit, created_at, updated_at
+
+-- name: delete
+-- Only marked, because events and runs go on pointing at it.
+UPDATE schedules SET deleted_at = now(), updated_at = now() WHERE id = $1 AND deleted_at IS NULL RETURNING id
