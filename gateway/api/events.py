@@ -1,0 +1,48 @@
+"""`/v1/events`: every delivery that reached a schedule, and its bytes."""
+
+from litestar import Response, get
+
+from gateway.api.query import AnyRequest, Query, path_id
+from gateway.auth import needs
+from gateway.core import Core
+from schemas.events import Event
+from schemas.pages import Listing
+from schemas.states import Role, Verdict
+
+
+@get("/v1/events", guards=[needs(Role.VIEWER)])
+async def list_events(request: AnyRequest, core: Core) -> Listing[Event]:
+    """List events, newest first, without their bodies."""
+    query = Query(request, "schedule_id", "verdict", "source", "created_after", "created_before")
+    page = query.page()
+    schedule = query.text("schedule_id")
+    found = await core.inspector.list_page(
+        page,
+        schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
+        verdict=query.choice("verdict", Verdict),
+        source=query.text("source"),
+        created_after=query.moment("created_after"),
+        created_before=query.moment("created_before"),
+    )
+    return page.listing(found, lambda event: event.id)
+
+
+@get("/v1/events/{event_id:str}", guards=[needs(Role.VIEWER)])
+async def get_event(event_id: str, core: Core) -> Event:
+    """Read one event; secrets among its headers are masked."""
+    return await core.inspector.get(path_id(event_id, "event"))
+
+
+@get("/v1/events/{event_id:str}/body", guards=[needs(Role.VIEWER)])
+async def get_event_body(event_id: str, core: Core) -> Response[bytes]:
+    """Download the bytes of an event as they came."""
+    found = path_id(event_id, "event")
+    stored = await core.inspector.body(found)
+    return Response(
+        stored.body,
+        media_type="application/octet-stream",  # never the sender's type: a browser must not run what it sent
+        headers={"content-disposition": f'attachment; filename="{found}"'},
+    )
+
+
+handlers = [list_events, get_event, get_event_body]

@@ -1,0 +1,44 @@
+"""`/v1/pipelines`: what can run, and starting it."""
+
+from litestar import Response, get, patch, post
+
+from gateway.api.query import AnyRequest, Query
+from gateway.auth import needs
+from gateway.bodies import read_json
+from gateway.core import Core
+from schemas.pages import Listing
+from schemas.pipelines import Pipeline, PipelinePatch
+from schemas.runs import Run, Trigger
+from schemas.states import Role
+
+
+@get("/v1/pipelines", guards=[needs(Role.VIEWER)])
+async def list_pipelines(request: AnyRequest, core: Core) -> Listing[Pipeline]:
+    """List pipelines by name, also those whose file is broken (`error` says how)."""
+    query = Query(request, "q")
+    page = query.page()
+    return page.listing(await core.catalog.list_pipelines(page, q=query.text("q")), lambda pipeline: pipeline.id)
+
+
+@get("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.VIEWER)])
+async def get_pipeline(pipeline_id: str, core: Core) -> Pipeline:
+    """Read one pipeline with its graph and the JSON Schema of its params."""
+    return await core.catalog.get_pipeline(pipeline_id)
+
+
+@patch("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.OPERATOR)])
+async def patch_pipeline(pipeline_id: str, request: AnyRequest, core: Core) -> Pipeline:
+    """Pause or unpause a pipeline."""
+    patch = await read_json(request, PipelinePatch, limit=core.settings.body_limit)
+    return await core.catalog.patch_pipeline(pipeline_id, patch)
+
+
+@post("/v1/pipelines/{pipeline_id:str}/runs", guards=[needs(Role.OPERATOR)])
+async def trigger_run(pipeline_id: str, request: AnyRequest, core: Core) -> Response[Run]:
+    """Queue a run; an empty body is a run with the pipeline's defaults."""
+    trigger = await read_json(request, Trigger, limit=core.settings.body_limit, default=Trigger())
+    run = await core.runs.trigger(pipeline_id, trigger)
+    return Response(run, status_code=202, headers={"location": core.urls.run(run.id)})
+
+
+handlers = [list_pipelines, get_pipeline, patch_pipeline, trigger_run]

@@ -1,0 +1,61 @@
+"""`/v1/runs`: what ran, what runs, and stopping it."""
+
+from litestar import Response, get, post
+
+from gateway.api.query import AnyRequest, Query
+from gateway.auth import needs
+from gateway.core import Core
+from gateway.runs import RunFilter
+from schemas.pages import Listing
+from schemas.runs import LogLine, Run
+from schemas.states import LogLevel, Role, RunState
+
+
+@get("/v1/runs", guards=[needs(Role.VIEWER)])
+async def list_runs(request: AnyRequest, core: Core) -> Listing[Run]:
+    """List runs, newest first, without their blocks."""
+    query = Query(request, "pipeline_id", "schedule_id", "event_id", "state", "created_after", "created_before")
+    page = query.page()
+    schedule = query.text("schedule_id")
+    which = RunFilter(
+        pipeline_id=query.text("pipeline_id"),
+        schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
+        event_id=query.uuid("event_id"),
+        state=query.choice("state", RunState),
+        created_after=query.moment("created_after"),
+        created_before=query.moment("created_before"),
+    )
+    return page.listing(await core.runs.list_page(page, which), lambda run: run.id)
+
+
+@get("/v1/runs/{run:str}", guards=[needs(Role.VIEWER)])
+async def get_run(run: str, core: Core) -> Run:
+    """Read a run by id or number, with all its blocks."""
+    return await core.runs.get(run)
+
+
+@post("/v1/runs/{run:str}/cancel", guards=[needs(Role.OPERATOR)])
+async def cancel_run(run: str, core: Core) -> Response[Run]:
+    """Cancel a run: at once when it is queued, else as soon as its blocks let go."""
+    return Response(await core.runs.cancel(run), status_code=202)
+
+
+@get("/v1/runs/{run:str}/logs", guards=[needs(Role.VIEWER)])
+async def list_logs(run: str, request: AnyRequest, core: Core) -> Listing[LogLine]:
+    """Read the log of a run in order, of a level and the more severe ones."""
+    query = Query(request, "block_id", "level", "attempt", "after")
+    page = query.page()
+    after = query.integer("after")
+    if after is not None and page.after is None:
+        page = page.starting_after(after)
+    found = await core.runs.list_logs(
+        run,
+        page,
+        block_id=query.text("block_id"),
+        level=query.choice("level", LogLevel),
+        attempt=query.integer("attempt"),
+    )
+    return page.listing(found, lambda line: line.seq)
+
+
+handlers = [list_runs, get_run, cancel_run, list_logs]

@@ -1,0 +1,64 @@
+"""The ASGI application: the only place where the parts of the gateway meet."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+
+import migrations
+from gateway import api, health, hooks, stream
+from gateway.bootstrap import preset_admin_key
+from gateway.core import Core
+from gateway.draining import Draining
+from gateway.errors import exception_handlers
+from schemas.settings import MAX_BODY_LIMIT, Settings
+
+
+def create_app(settings: Settings, draining: Draining) -> Litestar:
+    """Build the application; nothing connects before its lifespan begins."""
+    core = Core(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        await migrations.check(settings.database_url)
+        await core.start()
+        await preset_admin_key(core.db, settings)
+        farewell = asyncio.create_task(_tell_watchers(core, draining))
+        try:
+            yield
+        finally:
+            farewell.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await farewell
+            await core.stop()
+
+    app = Litestar(
+        [
+            hooks.hook_with_token,
+            hooks.hook_with_header,
+            stream.run_stream,
+            stream.stream,
+            health.live,
+            health.ready,
+            *api.handlers,
+        ],
+        lifespan=[lifespan],
+        dependencies={
+            "core": Provide(lambda: core, sync_to_thread=False, use_cache=True),
+            "draining": Provide(lambda: draining, sync_to_thread=False, use_cache=True),
+        },
+        exception_handlers=exception_handlers(),
+        request_max_body_size=MAX_BODY_LIMIT,
+        openapi_config=None,
+        logging_config=None,
+    )
+    app.state.core = core
+    return app
+
+
+async def _tell_watchers(core: Core, draining: Draining) -> None:
+    await draining.wait()
+    core.drain()

@@ -1,0 +1,45 @@
+"""The ids by which senders mark one delivery, in the order in which we believe them.
+
+Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+_HEADERS = (
+    ("webhook-id", "webhook"),  # Standard Webhooks 1.0.0
+    ("x-github-delivery", "github"),
+    ("idempotency-key", "key"),
+)
+_STRUCTURED = "application/cloudevents+json"
+
+
+class _CloudEvent(msgspec.Struct):
+    """What makes a CloudEvent unique: CloudEvents 1.0.2, section 3.1.1, `source` + `id`."""
+
+    id: str
+    source: str
+
+
+def find(headers: Mapping[str, str], body: bytes) -> str | None:
+    """Find the delivery's id in its headers or, for a structured CloudEvent, in its body."""
+    for header, prefix in _HEADERS:
+        if value := headers.get(header):
+            return f"{prefix}:{value}"
+    event = _binary_cloud_event(headers) or _structured_cloud_event(headers, body)
+    return f"cloudevent:{event.source}\n{event.id}" if event else None
+
+
+def _binary_cloud_event(headers: Mapping[str, str]) -> _CloudEvent | None:
+    event_id, source = headers.get("ce-id"), headers.get("ce-source")
+    return _CloudEvent(event_id, source) if event_id and source else None
+
+
+def _structured_cloud_event(headers: Mapping[str, str], body: bytes) -> _CloudEvent | None:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _STRUCTURED:
+        return None
+    try:
+        return msgspec.json.decode(body, type=_CloudEvent)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None

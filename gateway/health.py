@@ -1,0 +1,38 @@
+"""Is this process alive, and is it ready for deliveries? Open to everyone, so it says what, never why."""
+
+from typing import Literal
+
+import msgspec
+from litestar import Response, get
+
+from gateway.checks import check
+from gateway.core import Core
+from gateway.draining import Draining
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The process runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether deliveries are taken; without Redis they still are, and `degraded` says so."""
+
+    status: Literal["ready", "degraded", "unready"]
+    checks: dict[str, str]
+
+
+@get("/health/live")
+async def live() -> Live:
+    """Answer as long as the process runs."""
+    return Live()
+
+
+@get("/health/ready")
+async def ready(core: Core, draining: Draining) -> Response[Ready]:
+    """Check Postgres and the migrations (503 without them), Redis (degraded without it) and draining."""
+    checks = await check(core.db, core.redis) | {"draining": "yes" if draining.is_set else "no"}
+    if draining.is_set or "failed" in (checks["postgres"], checks["migrations"]):
+        return Response(Ready("unready", checks), status_code=503, headers={"retry-after": "1"})
+    return Response(Ready("degraded" if checks["redis"] == "failed" else "ready", checks))

@@ -1,0 +1,93 @@
+"""Server-Sent Events: `/v1/runs/{id}/stream` for one run, `/v1/stream?topics=` for many."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+from litestar import get
+from litestar.response import Stream
+
+from gateway.api.query import AnyRequest
+from gateway.auth import needs
+from gateway.core import Core
+from gateway.tail import Cursor, Wanted
+from schemas.changes import TailedChange
+from schemas.errors import Invalid
+from schemas.states import Role
+
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+@get("/v1/runs/{run_id:str}/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
+async def run_stream(run_id: str, request: AnyRequest, core: Core) -> Stream:
+    """Follow one run: its history after `Last-Event-ID`, what happens, then `end`. Ids are dense."""
+    found = await core.runs.find(run_id)
+    return _stream(core.feed.watch(found, after=_seq(request.headers.get("last-event-id"))))
+
+
+@get("/v1/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
+async def stream(request: AnyRequest, core: Core, topics: str = "runs") -> Stream:
+    """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`."""
+    wanted = _any_of([_topic(topic.strip()) for topic in topics.split(",")])
+    last = request.headers.get("last-event-id")
+    return _stream(core.tail.watch(wanted, after=Cursor.parse(last) if last else None))
+
+
+def _stream(chunks: AsyncIterator[bytes]) -> Stream:
+    return Stream(chunks, media_type="text/event-stream", headers=_HEADERS)
+
+
+def _seq(last_event_id: str | None) -> int:
+    if not last_event_id:
+        return 0
+    if not (last_event_id.isascii() and last_event_id.isdigit()):
+        raise Invalid("The Last-Event-ID of a run's stream is a number.")
+    return min(int(last_event_id[:20]), 2**31 - 1)
+
+
+def _any_of(tests: list[Wanted]) -> Wanted:
+    return lambda change: any(test(change) for test in tests)
+
+
+def _topic(topic: str) -> Wanted:
+    """Turn a topic into a test; raises Invalid that lists the topics there are."""
+    name, _, value = topic.partition(":")
+    if topic == "runs":
+        return lambda change: change.kind == "run"
+    if name not in _TOPICS or not value:
+        known = ", ".join(["runs", *(f"{name}:ID" for name in _TOPICS)])
+        raise Invalid(f"There is no topic {topic!r}; the topics are {known}.")
+    return _TOPICS[name](value)
+
+
+def _of_run(run_id: str) -> Wanted:
+    wanted = _uuid(run_id)
+    return lambda change: change.run_id == wanted and change.kind != "log"
+
+
+def _of_logs(run_id: str) -> Wanted:
+    wanted = _uuid(run_id)
+    return lambda change: change.run_id == wanted and change.kind == "log"
+
+
+def _of_schedule(schedule_id: str) -> Wanted:
+    wanted = _uuid(schedule_id)
+    return lambda change: change.schedule_id == wanted and change.kind != "log"
+
+
+def _of_pipeline(pipeline_id: str) -> Wanted:
+    return lambda change: change.pipeline_id == pipeline_id and change.kind != "log"
+
+
+def _uuid(text: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Invalid(f"{text!r} is not an id.") from None
+
+
+_TOPICS: dict[str, Callable[[str], Callable[[TailedChange], bool]]] = {
+    "run": _of_run,
+    "pipeline": _of_pipeline,
+    "schedule": _of_schedule,
+    "logs": _of_logs,
+}
