@@ -1,0 +1,132 @@
+"""The runner as a process: connect, read the pipelines, hear the doorbell, drain, end."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import uuid
+from pathlib import Path
+
+import structlog
+import uvloop
+
+import migrations
+from runner.hosts import Hosts
+from runner.jobs import Jobs
+from runner.lease import Lease
+from runner.library import Library
+from runner.ownership import Ownership
+from runner.recorder import Recorder
+from runner.sweeper import Sweeper
+from runner.worker import DoorbellWorker
+from schemas import queue, settings, telemetry
+from schemas.changes import Channels
+from schemas.clock import DatabaseClock
+from schemas.errors import PenstockError, SettingsError
+from schemas.listener import Listener
+from schemas.queue import Doorbell
+from schemas.settings import Settings
+from schemas.store.db import Database
+
+log = structlog.get_logger()
+
+
+class Runner:
+    """Everything that one runner is made of."""
+
+    def __init__(self, config: Settings) -> None:
+        self._settings = config
+        self._directory = Path(config.pipelines)
+        self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
+        self._redis = queue.connect(config.redis_url)
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        owned: dict[uuid.UUID, Ownership] = {}
+        self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
+        self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
+        clock = DatabaseClock()
+        self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
+        self._recorder = Recorder(self._db, self._doorbell, clock=clock)
+        self._jobs = Jobs(
+            self._db,
+            self._doorbell,
+            lease=self._lease,
+            library=self._library,
+            hosts=self._hosts,
+            recorder=self._recorder,
+            owned=owned,
+        )
+        self._worker = DoorbellWorker(
+            self._jobs.execute_run,
+            self._doorbell,
+            pool=self._redis,
+            prefix=config.redis_prefix,
+            max_jobs=config.max_runs,
+        )
+        self._sweeper = Sweeper(
+            self._db,
+            self._doorbell,
+            config,
+            library=self._library,
+            start_without_doorbell=self._worker.start_without_doorbell,
+        )
+        channels = Channels(config.redis_prefix)
+        self._listener = Listener(
+            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
+        config = self._settings
+        if not self._directory.is_dir():
+            raise SettingsError(f"PENSTOCK_PIPELINES: there is no directory {self._directory}.")
+        await migrations.check(config.database_url)
+        await self._db.open()
+        await self._hosts.start()
+        await self._library.start()
+        await self._lease.start()
+        await self._sweeper.start()
+        await self._listener.start()
+        working = asyncio.create_task(self._worker.main())
+        log.info("runner is ready", runner_id=str(self._lease.runner_id))
+        await stop.wait()
+        log.info("runner drains")
+        await self._worker.drain(config.drain_s)
+        self._jobs.let_go()
+        working.cancel()
+        await self._end()
+
+    async def _end(self) -> None:
+        await self._listener.stop()
+        await self._library.stop()
+        await self._sweeper.stop()
+        await self._hosts.stop()
+        await self._recorder.close()
+        await self._lease.stop()
+        await self._doorbell.flush()
+        await self._db.close()
+        await self._redis.aclose()
+
+
+async def _run(config: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Runner(config).run(stop)
+
+
+def main() -> int:
+    """Run until a signal asks to end; 1 when the runner cannot start, with the reason on stderr."""
+    try:
+        config = settings.load()
+        telemetry.configure(config, role="runner")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(_run(config))
+    except PenstockError as error:
+        sys.stderr.write(f"penstock: {error.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a block is told: its run, its parameters, the event that caused it, and where its log goes."""
+
+import datetime as dt
+import logging
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from schemas.payload import Kind, decode
+from schemas.states import LogLevel
+
+P = TypeVar("P")
+LogSink = Callable[[LogLevel, str, dict[str, Any]], None]
+
+
+class Cancelled(BaseException):
+    """The block is cancelled or out of time: raised inside a block that is not async. Clean up and let it pass."""
+
+
+class EventBody(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """The raw body of the delivery that caused a run, and how it is read; `url` is where its bytes can be fetched."""
+
+    kind: Kind
+    body: bytes
+    content_type: str = ""
+    url: str = ""
+
+    def decode(self) -> Any:
+        """Build `event_variables` by the rule of `schemas.payload`."""
+        return decode(self.kind, self.body, content_type=self.content_type, url=self.url)
+
+
+class Log:
+    """The log of a block: `run.log.info("loaded", rows=12)`. Fields are kept beside the message, as data."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: LogSink) -> None:
+        self._sink = sink
+
+    def debug(self, message: str, /, **fields: Any) -> None:
+        """Log what helps while developing."""
+        self._sink(LogLevel.DEBUG, message, fields)
+
+    def info(self, message: str, /, **fields: Any) -> None:
+        """Log what happens."""
+        self._sink(LogLevel.INFO, message, fields)
+
+    def warning(self, message: str, /, **fields: Any) -> None:
+        """Log what somebody should look at."""
+        self._sink(LogLevel.WARNING, message, fields)
+
+    def error(self, message: str, /, **fields: Any) -> None:
+        """Log what went wrong."""
+        self._sink(LogLevel.ERROR, message, fields)
+
+    def exception(self, message: str, /, **fields: Any) -> None:
+        """Log an error together with the traceback of the exception being handled, as field `traceback`."""
+        self._sink(LogLevel.ERROR, message, {"traceback": traceback.format_exc(), **fields})
+
+
+def to_logging(level: LogLevel, message: str, fields: dict[str, Any]) -> None:
+    """Write to the standard library's logger `penstock.pipeline`: where the log goes outside of Penstock."""
+    logger = logging.getLogger("penstock.pipeline")
+    logger.log(
+        getattr(logging, level.upper()), "%s %s" if fields else "%s", *((message, fields) if fields else (message,))
+    )
+
+
+class Run(Generic[P]):
+    """The run that a block works for. Ask for it with a parameter named `run` or annotated `Run[Params]`.
+
+    In a unit test build one yourself: `Run(params=Params(region="eu"), event_variables={"ref": "main"})`.
+    """
+
+    def __init__(
+        self,
+        *,
+        params: P | None = None,
+        variables: dict[str, Any] | None = None,
+        event_variables: Any = None,
+        id: uuid.UUID | None = None,  # noqa: A002  (the word that users know from the API)
+        number: int = 1,
+        pipeline_id: str = "pipeline",
+        block_id: str = "block",
+        schedule_id: uuid.UUID | None = None,
+        event_id: uuid.UUID | None = None,
+        logical_date: dt.datetime | None = None,
+        attempt: int = 1,
+        log: Log | None = None,
+    ) -> None:
+        self.params: P = cast(P, params)
+        self.variables: dict[str, Any] = {} if variables is None else variables
+        self._event_variables = event_variables
+        self.id = id or uuid.uuid4()
+        self.number = number
+        self.pipeline_id = pipeline_id
+        self.block_id = block_id
+        self.schedule_id = schedule_id
+        self.event_id = event_id
+        self.logical_date = logical_date
+        self.attempt = attempt
+        self.log = log or Log(to_logging)
+
+    @property
+    def event_variables(self) -> Any:
+        """The decoded payload of the event that caused this run, whatever its type; None without one."""
+        if isinstance(self._event_variables, EventBody):
+            self._event_variables = self._event_variables.decode()
+        return self._event_variables
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text in every attempt of this block in this run: give it to outside systems that deduplicate."""
+        return f"{self.id}:{self.block_id}"
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.pipeline_id}, block {self.block_id}, attempt {self.attempt}>"

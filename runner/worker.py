@@ -1,0 +1,101 @@
+"""The arq worker that hears the doorbell, changed where arq is not safe or not fast enough.
+
+It polls at once when a ring wakes it, takes many jobs in one call, and outlives Redis. A job is gone from Redis once it
+is taken; whatever happens then is for Postgres and the sweeper, so arq's own retries, results and aborts are not used.
+With `schemas/queue.py` this is all that knows arq (0.28, in maintenance mode).
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+
+from schemas.queue import JOB_NAME, REDIS_FAULTS, Doorbell, Ring, decode_job, encode_job, queue_name
+
+log = structlog.get_logger()
+
+POLL_S = 0.5
+NO_TIMEOUT_S = 10**9
+NO_LIMIT = 10**9
+HEALTH_EVERY_S = 5
+PAUSE_S = 0.5
+
+ExecuteRun = Callable[[dict[Any, Any]], Awaitable[None]]
+
+
+class DoorbellWorker(Worker):
+    """Starts one job for each ring, as many at once as `max_jobs`."""
+
+    def __init__(
+        self, execute_run: ExecuteRun, doorbell: Doorbell, *, pool: ArqRedis, prefix: str, max_jobs: int
+    ) -> None:
+        super().__init__(
+            [func(execute_run, name=JOB_NAME, keep_result=0, max_tries=NO_LIMIT)],  # type: ignore[arg-type]
+            redis_pool=pool,
+            queue_name=queue_name(prefix),
+            max_jobs=max_jobs,
+            job_timeout=NO_TIMEOUT_S,
+            keep_result=0,
+            poll_delay=POLL_S,
+            handle_signals=False,
+            health_check_interval=HEALTH_EVERY_S,
+            job_serializer=encode_job,
+            job_deserializer=decode_job,
+            log_results=False,
+        )
+        self._execute_run = execute_run
+        self._doorbell = doorbell
+        self._rung = asyncio.Event()
+
+    def hear(self, _payload: bytes | None) -> None:
+        """Look at the queue now: the doorbell rang."""
+        self._rung.set()
+
+    def start_without_doorbell(self, rings: Iterable[Ring]) -> None:
+        """Start these as far as there is room: for when Redis is away."""
+        for ring in rings:
+            if self.allow_pick_jobs and len(self.tasks) < self.max_jobs and ring.job_id not in self.tasks:
+                self._start(ring.job_id)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more jobs, and give those that were taken time to end."""
+        self.allow_pick_jobs = False
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=seconds)
+
+    async def main(self) -> None:
+        """Poll when rung, when a job ends and more may wait, and every `POLL_S`; for ever."""
+        while True:
+            self._rung.clear()
+            try:
+                await self._poll_iteration()
+            except REDIS_FAULTS as error:
+                log.warning("queue is away, trying again", error=type(error).__name__)
+                await asyncio.sleep(PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rung.wait(), self.poll_delay_s)
+
+    async def _poll_iteration(self) -> None:
+        room = self.max_jobs - len(self.tasks)
+        if self.allow_pick_jobs and room > 0:
+            for job_id in await self._doorbell.take(room):
+                self._start(job_id)
+        await self.heart_beat()
+
+    def _start(self, job_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._run(job_id))
+        self.tasks[job_id] = task
+        task.add_done_callback(lambda _task: self._end(job_id))
+
+    async def _run(self, job_id: str) -> None:
+        await self._execute_run(self.ctx | {"job_id": job_id})
+
+    def _end(self, job_id: str) -> None:
+        was_full = len(self.tasks) >= self.max_jobs
+        del self.tasks[job_id]
+        if was_full:
+            self._rung.set()
