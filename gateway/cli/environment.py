@@ -1,0 +1,49 @@
+"""What a command's flags mean for the processes that it starts, and how it finds out whether they are there."""
+
+import contextlib
+import http.client
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from schemas.errors import Unavailable
+from schemas.settings import PREFIX
+
+
+def environment(**flags: str | int | None) -> dict[str, str]:
+    """Return this process's environment with each flag that was given in place of its `PENSTOCK_*` variable."""
+    environ = dict(os.environ)
+    for name, value in flags.items():
+        if value is not None:
+            variable = PREFIX + name.upper()
+            environ.pop(f"{variable}_FILE", None)
+            environ[variable] = str(value)
+    return environ
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def answers(url: str, path: str) -> bool:
+    """Whether a GET is answered with 200."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5.0)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    return False
+
+
+@contextlib.contextmanager
+def naming_the_database() -> Iterator[None]:
+    """Turn the many ways in which Postgres can be away, or refuse us, into one Unavailable that says which."""
+    import asyncpg
+
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        reason = str(error) or "no answer in time"
+        raise Unavailable(f"the database of PENSTOCK_DATABASE_URL cannot be used: {reason}") from error

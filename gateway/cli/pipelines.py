@@ -1,0 +1,136 @@
+"""`penstock pipelines`: what the runner has found in the pipelines directory, broken files included."""
+
+from collections.abc import Iterator
+
+import msgspec
+import rich_click as click
+
+from gateway.cli.client import path, read
+from gateway.cli.options import Session, connected
+from gateway.cli.output import Column, Fields, Lines, Output, Part, duration, json_text
+from schemas.pipelines import Block, Graph, Pipeline
+
+_COLUMNS = (
+    Column("id"),
+    Column("state", "state"),
+    Column("version"),
+    Column("blocks", "number"),
+    Column("updated"),
+    Column("error"),
+)
+
+
+@click.group()
+def pipelines() -> None:
+    """See the pipelines, pause and unpause them."""
+
+
+@pipelines.command()
+@connected
+def ls(session: Session) -> None:
+    """List the pipelines: active, paused, or broken with the error of their file."""
+    output = session.output
+
+    def row(item: msgspec.Raw) -> list[str]:
+        return _row(read(item, Pipeline), output)
+
+    if not output.listing(session.client.pages(path("pipelines"), query={}, limit=None), _COLUMNS, row):
+        output.note("No pipelines. Is a runner up, and has its pipelines directory a file? `penstock up` starts one.")
+
+
+@pipelines.command()
+@click.argument("pipeline_id", metavar="ID")
+@connected
+def show(session: Session, *, pipeline_id: str) -> None:
+    """Show one pipeline: description, params, and its blocks below those that they wait for."""
+    raw = session.client.fetch("GET", path("pipelines", pipeline_id))
+    session.output.record(raw, lambda: _describe(read(raw, Pipeline), session.output))
+
+
+@pipelines.command()
+@click.argument("pipeline_id", metavar="ID")
+@connected
+def pause(session: Session, *, pipeline_id: str) -> None:
+    """Start no more runs of a pipeline; runs that were asked for wait."""
+    _set_paused(session, pipeline_id, is_paused=True)
+
+
+@pipelines.command()
+@click.argument("pipeline_id", metavar="ID")
+@connected
+def unpause(session: Session, *, pipeline_id: str) -> None:
+    """Let a pipeline run again, first the runs that waited."""
+    _set_paused(session, pipeline_id, is_paused=False)
+
+
+def _set_paused(session: Session, pipeline_id: str, *, is_paused: bool) -> None:
+    raw = session.client.fetch("PATCH", path("pipelines", pipeline_id), body={"is_paused": is_paused})
+    session.output.record(raw, lambda: _describe(read(raw, Pipeline), session.output)[:1])
+
+
+def _row(pipeline: Pipeline, output: Output) -> list[str]:
+    blocks = str(len(pipeline.graph.blocks)) if pipeline.graph else ""
+    error = (pipeline.error or "").strip().rpartition("\n")[2]
+    version = (pipeline.version or "")[:12]
+    return [pipeline.id, _state(pipeline), version, blocks, output.moment(pipeline.updated_at), error]
+
+
+def _state(pipeline: Pipeline) -> str:
+    if pipeline.error:
+        return "broken"
+    return "paused" if pipeline.is_paused else "active"
+
+
+def _describe(pipeline: Pipeline, output: Output) -> list[Part]:
+    limit = pipeline.max_active_runs
+    parts: list[Part] = [
+        Fields(
+            (
+                ("pipeline", pipeline.id),
+                ("state", _state(pipeline)),
+                ("version", pipeline.version or ""),
+                ("file", pipeline.file),
+                ("max active runs", "" if limit is None else str(limit)),
+                ("updated", output.moment(pipeline.updated_at)),
+            )
+        )
+    ]
+    if pipeline.error:
+        parts.append(Lines("error", tuple(pipeline.error.strip().splitlines())))
+    if pipeline.doc:
+        parts.append(Lines("description", tuple(pipeline.doc.strip().splitlines())))
+    if pipeline.params_schema:
+        schema = json_text(msgspec.json.encode(pipeline.params_schema), indent=2)
+        parts.append(Lines("params", tuple(schema.splitlines())))
+    if pipeline.graph:
+        parts.append(Lines("blocks", tuple(_tree(pipeline.graph))))
+    return parts
+
+
+def _tree(graph: Graph) -> Iterator[str]:
+    """Draw each block once, below the last of those that it waits for; the others are named beside it."""
+    order = {block.id: position for position, block in enumerate(graph.blocks)}
+    children: dict[str | None, list[Block]] = {}
+    for block in graph.blocks:
+        children.setdefault(max(block.upstream, key=lambda name: order.get(name, -1), default=None), []).append(block)
+
+    waiting = [(block, "", "") for block in reversed(children.get(None, []))]
+    while waiting:
+        block, branch, indent = waiting.pop()
+        yield branch + _block_line(block)
+        below = children.get(block.id, [])
+        for child in reversed(below):
+            is_last = child is below[-1]
+            waiting.append((child, indent + ("└─ " if is_last else "├─ "), indent + ("   " if is_last else "│  ")))
+
+
+def _block_line(block: Block) -> str:
+    notes = []
+    if len(block.upstream) > 1:
+        notes.append(f"after {', '.join(block.upstream)}")
+    if block.retries:
+        notes.append(f"{block.retries} {'retry' if block.retries == 1 else 'retries'}")
+    if block.timeout is not None:
+        notes.append(f"timeout {duration(block.timeout * 1000)}")
+    summary = block.doc.strip().partition("\n")[0]
+    return block.id + (f" ({'; '.join(notes)})" if notes else "") + (f": {summary}" if summary else "")
