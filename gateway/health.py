@@ -6,8 +6,7 @@ import msgspec
 from litestar import Response, get
 
 from gateway.checks import check
-from gateway.core import Core
-from gateway.draining import Draining
+from gateway.handling import TheCore, TheDraining
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -30,7 +29,7 @@ async def live() -> Live:
 
 
 @get("/health/ready")
-async def ready(core: Core, draining: Draining) -> Response[Ready]:
+async def ready(core: TheCore, draining: TheDraining) -> Response[Ready]:
     """Check Postgres and the migrations (503 without them), Redis (degraded without it) and draining."""
     checks = await check(core.db, core.redis) | {"draining": "yes" if draining.is_set else "no"}
     if draining.is_set or "failed" in (checks["postgres"], checks["migrations"]):

@@ -1,12 +1,12 @@
 """Where outside systems knock: one POST is one delivery, and a 2xx means that it is committed."""
 
-from typing import Any
-
 import msgspec
-from litestar import Request, Response, post
+from litestar import Response, post
+from litestar.params import FromPath
 
 from gateway.bodies import read_body
-from gateway.core import Core, Outcome
+from gateway.core import Outcome
+from gateway.handling import AnyRequest, TheCore
 from gateway.intake import header_map
 from schemas.errors import NotFound
 from schemas.runs import RunRef
@@ -15,7 +15,6 @@ TOKEN_HEADER = "x-penstock-token"  # noqa: S105 - a header's name
 LONGEST_WAIT_S = 60
 _STATUS = {"accepted": 202, "duplicate": 200, "ignored": 200}
 _encode = msgspec.json.Encoder().encode
-AnyRequest = Request[Any, Any, Any]
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
@@ -30,18 +29,20 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 @post("/hooks/{schedule:str}/{token:str}")
-async def hook_with_token(schedule: str, token: str, request: AnyRequest, core: Core) -> Response[bytes]:
+async def hook_with_token(
+    schedule: FromPath[str], token: FromPath[str], request: AnyRequest, core: TheCore
+) -> Response[bytes]:
     """Take a delivery whose URL carries the token or the signed link."""
     return await _take(schedule, token, request, core)
 
 
 @post("/hooks/{schedule:str}")
-async def hook_with_header(schedule: str, request: AnyRequest, core: Core) -> Response[bytes]:
+async def hook_with_header(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Response[bytes]:
     """Take a delivery whose token comes as `Authorization: Bearer` or `X-Penstock-Token`."""
     return await _take(schedule, _header_token(header_map(request.scope["headers"])), request, core)
 
 
-async def _take(schedule: str, token: str, request: AnyRequest, core: Core) -> Response[bytes]:
+async def _take(schedule: FromPath[str], token: FromPath[str], request: AnyRequest, core: TheCore) -> Response[bytes]:
     headers = header_map(request.scope["headers"])
     dry_run = bool(request.scope["query_string"]) and request.query_params.get("dry_run") == "1"
 

@@ -4,11 +4,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 from litestar import get
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from gateway.api.query import AnyRequest
 from gateway.auth import needs
-from gateway.core import Core
+from gateway.handling import AnyRequest, TheCore
 from gateway.tail import Cursor, Wanted
 from schemas.changes import TailedChange
 from schemas.errors import Invalid
@@ -18,14 +18,14 @@ _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 @get("/v1/runs/{run_id:str}/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
-async def run_stream(run_id: str, request: AnyRequest, core: Core) -> Stream:
+async def run_stream(run_id: FromPath[str], request: AnyRequest, core: TheCore) -> Stream:
     """Follow one run: its history after `Last-Event-ID`, what happens, then `end`. Ids are dense."""
     found = await core.runs.find(run_id)
     return _stream(core.feed.watch(found, after=_seq(request.headers.get("last-event-id"))))
 
 
 @get("/v1/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
-async def stream(request: AnyRequest, core: Core, topics: str = "runs") -> Stream:
+async def stream(request: AnyRequest, core: TheCore, topics: FromQuery[str] = "runs") -> Stream:
     """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`."""
     wanted = _any_of([_topic(topic.strip()) for topic in topics.split(",")])
     last = request.headers.get("last-event-id")

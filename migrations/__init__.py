@@ -5,15 +5,18 @@ newer than the code: both stop the start.
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 
 import asyncpg
 import msgspec
 
-from schemas.errors import SettingsError
-from schemas.store.db import Db
+from schemas.errors import SettingsError, Unavailable
+from schemas.store.db import AWAY, Db
 
 LOCK = 7_365_117_804  # any number, the same in every version: one migrator at a time
+CONNECT_TIMEOUT_S = 10.0
 
 _CREATE_TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -53,8 +56,7 @@ async def apply(database_url: str) -> list[str]:
 
     Raises SettingsError when an applied file was edited or the database is newer than this code.
     """
-    connection = await asyncpg.connect(database_url)
-    try:
+    async with _connected(database_url) as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await connection.execute(_CREATE_TABLE)
         missing = _missing(await _applied(connection))
@@ -63,17 +65,12 @@ async def apply(database_url: str) -> list[str]:
                 await connection.execute(_INSERT, migration.version, migration.name, migration.checksum)
                 await connection.execute(migration.sql)
         return [migration.name for migration in missing]
-    finally:
-        await connection.close()
 
 
 async def check(database_url: str) -> None:
     """Make sure that the database is at head; raises SettingsError that says what to do when it is not."""
-    connection = await asyncpg.connect(database_url)
-    try:
+    async with _connected(database_url) as connection:
         missing = _missing(await _applied(connection))
-    finally:
-        await connection.close()
     if missing:
         names = ", ".join(migration.name for migration in missing)
         raise SettingsError(f"The database lacks {names}: run `penstock migrate`.")
@@ -85,6 +82,20 @@ async def is_at_head(db: Db) -> bool:
         return not _missing(await _applied(db))
     except SettingsError:
         return False
+
+
+@asynccontextmanager
+async def _connected(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Connect; whatever Postgres has against it, then or later, is one Unavailable that says so."""
+    try:
+        connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+    except (*AWAY, asyncpg.PostgresError) as error:
+        reason = str(error) or "no answer in time"
+        raise Unavailable(f"The database of PENSTOCK_DATABASE_URL cannot be used: {reason}") from error
 
 
 async def _applied(connection: Db) -> dict[int, str]:

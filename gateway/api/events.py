@@ -1,17 +1,18 @@
 """`/v1/events`: every delivery that reached a schedule, and its bytes."""
 
 from litestar import Response, get
+from litestar.params import FromPath
 
-from gateway.api.query import AnyRequest, Query, path_id
+from gateway.api.query import Query, path_id
 from gateway.auth import needs
-from gateway.core import Core
+from gateway.handling import AnyRequest, TheCore
 from schemas.events import Event
 from schemas.pages import Listing
 from schemas.states import Role, Verdict
 
 
 @get("/v1/events", guards=[needs(Role.VIEWER)])
-async def list_events(request: AnyRequest, core: Core) -> Listing[Event]:
+async def list_events(request: AnyRequest, core: TheCore) -> Listing[Event]:
     """List events, newest first, without their bodies."""
     query = Query(request, "schedule_id", "verdict", "source", "created_after", "created_before")
     page = query.page()
@@ -28,13 +29,13 @@ async def list_events(request: AnyRequest, core: Core) -> Listing[Event]:
 
 
 @get("/v1/events/{event_id:str}", guards=[needs(Role.VIEWER)])
-async def get_event(event_id: str, core: Core) -> Event:
+async def get_event(event_id: FromPath[str], core: TheCore) -> Event:
     """Read one event; secrets among its headers are masked."""
     return await core.inspector.get(path_id(event_id, "event"))
 
 
 @get("/v1/events/{event_id:str}/body", guards=[needs(Role.VIEWER)])
-async def get_event_body(event_id: str, core: Core) -> Response[bytes]:
+async def get_event_body(event_id: FromPath[str], core: TheCore) -> Response[bytes]:
     """Download the bytes of an event as they came."""
     found = path_id(event_id, "event")
     stored = await core.inspector.body(found)

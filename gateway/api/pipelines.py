@@ -1,11 +1,12 @@
 """`/v1/pipelines`: what can run, and starting it."""
 
 from litestar import Response, get, patch, post
+from litestar.params import FromPath
 
-from gateway.api.query import AnyRequest, Query
+from gateway.api.query import Query
 from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.core import Core
+from gateway.handling import AnyRequest, TheCore
 from schemas.pages import Listing
 from schemas.pipelines import Pipeline, PipelinePatch
 from schemas.runs import Run, Trigger
@@ -13,7 +14,7 @@ from schemas.states import Role
 
 
 @get("/v1/pipelines", guards=[needs(Role.VIEWER)])
-async def list_pipelines(request: AnyRequest, core: Core) -> Listing[Pipeline]:
+async def list_pipelines(request: AnyRequest, core: TheCore) -> Listing[Pipeline]:
     """List pipelines by name, also those whose file is broken (`error` says how)."""
     query = Query(request, "q")
     page = query.page()
@@ -21,20 +22,20 @@ async def list_pipelines(request: AnyRequest, core: Core) -> Listing[Pipeline]:
 
 
 @get("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.VIEWER)])
-async def get_pipeline(pipeline_id: str, core: Core) -> Pipeline:
+async def get_pipeline(pipeline_id: FromPath[str], core: TheCore) -> Pipeline:
     """Read one pipeline with its graph and the JSON Schema of its params."""
     return await core.catalog.get_pipeline(pipeline_id)
 
 
 @patch("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.OPERATOR)])
-async def patch_pipeline(pipeline_id: str, request: AnyRequest, core: Core) -> Pipeline:
+async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Pipeline:
     """Pause or unpause a pipeline."""
     patch = await read_json(request, PipelinePatch, limit=core.settings.body_limit)
     return await core.catalog.patch_pipeline(pipeline_id, patch)
 
 
 @post("/v1/pipelines/{pipeline_id:str}/runs", guards=[needs(Role.OPERATOR)])
-async def trigger_run(pipeline_id: str, request: AnyRequest, core: Core) -> Response[Run]:
+async def trigger_run(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Response[Run]:
     """Queue a run; an empty body is a run with the pipeline's defaults."""
     trigger = await read_json(request, Trigger, limit=core.settings.body_limit, default=Trigger())
     run = await core.runs.trigger(pipeline_id, trigger)

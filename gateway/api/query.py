@@ -3,16 +3,15 @@
 import datetime as dt
 import uuid
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from litestar import Request
 from msgspec import Meta
 
+from gateway.handling import AnyRequest
 from schemas.errors import FieldError, Invalid, NotFound
 from schemas.pages import Page
 
-AnyRequest = Request[Any, Any, Any]
 E = TypeVar("E", bound=StrEnum)
 _Moment = Annotated[dt.datetime, Meta(tz=True)]
 

@@ -1,10 +1,11 @@
 """`/v1/runs`: what ran, what runs, and stopping it."""
 
 from litestar import Response, get, post
+from litestar.params import FromPath
 
-from gateway.api.query import AnyRequest, Query
+from gateway.api.query import Query
 from gateway.auth import needs
-from gateway.core import Core
+from gateway.handling import AnyRequest, TheCore
 from gateway.runs import RunFilter
 from schemas.pages import Listing
 from schemas.runs import LogLine, Run
@@ -12,7 +13,7 @@ from schemas.states import LogLevel, Role, RunState
 
 
 @get("/v1/runs", guards=[needs(Role.VIEWER)])
-async def list_runs(request: AnyRequest, core: Core) -> Listing[Run]:
+async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """List runs, newest first, without their blocks."""
     query = Query(request, "pipeline_id", "schedule_id", "event_id", "state", "created_after", "created_before")
     page = query.page()
@@ -29,19 +30,19 @@ async def list_runs(request: AnyRequest, core: Core) -> Listing[Run]:
 
 
 @get("/v1/runs/{run:str}", guards=[needs(Role.VIEWER)])
-async def get_run(run: str, core: Core) -> Run:
+async def get_run(run: FromPath[str], core: TheCore) -> Run:
     """Read a run by id or number, with all its blocks."""
     return await core.runs.get(run)
 
 
 @post("/v1/runs/{run:str}/cancel", guards=[needs(Role.OPERATOR)])
-async def cancel_run(run: str, core: Core) -> Response[Run]:
+async def cancel_run(run: FromPath[str], core: TheCore) -> Response[Run]:
     """Cancel a run: at once when it is queued, else as soon as its blocks let go."""
     return Response(await core.runs.cancel(run), status_code=202)
 
 
 @get("/v1/runs/{run:str}/logs", guards=[needs(Role.VIEWER)])
-async def list_logs(run: str, request: AnyRequest, core: Core) -> Listing[LogLine]:
+async def list_logs(run: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[LogLine]:
     """Read the log of a run in order, of a level and the more severe ones."""
     query = Query(request, "block_id", "level", "attempt", "after")
     page = query.page()

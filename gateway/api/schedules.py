@@ -1,18 +1,19 @@
 """`/v1/schedules`: what may start a pipeline, with its tokens and links."""
 
 from litestar import delete, get, patch, post
+from litestar.params import FromPath
 
-from gateway.api.query import AnyRequest, Query
+from gateway.api.query import Query
 from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.core import Core
+from gateway.handling import AnyRequest, TheCore
 from schemas.pages import Listing
 from schemas.schedules import Link, NewLink, NewSchedule, NewToken, Schedule, SchedulePatch, ShownToken, Token
 from schemas.states import Role
 
 
 @get("/v1/schedules", guards=[needs(Role.VIEWER)])
-async def list_schedules(request: AnyRequest, core: Core) -> Listing[Schedule]:
+async def list_schedules(request: AnyRequest, core: TheCore) -> Listing[Schedule]:
     """List schedules, newest first; secrets are masked."""
     query = Query(request, "pipeline_id", "source", "q")
     page = query.page()
@@ -23,46 +24,46 @@ async def list_schedules(request: AnyRequest, core: Core) -> Listing[Schedule]:
 
 
 @post("/v1/schedules", guards=[needs(Role.EDITOR)])
-async def create_schedule(request: AnyRequest, core: Core) -> Schedule:
+async def create_schedule(request: AnyRequest, core: TheCore) -> Schedule:
     """Create a schedule."""
     return await core.catalog.create_schedule(await read_json(request, NewSchedule, limit=core.settings.body_limit))
 
 
 @get("/v1/schedules/{schedule:str}", guards=[needs(Role.VIEWER)])
-async def get_schedule(schedule: str, core: Core) -> Schedule:
+async def get_schedule(schedule: FromPath[str], core: TheCore) -> Schedule:
     """Read a schedule by id or number."""
     return await core.catalog.get_schedule(schedule)
 
 
 @patch("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)])
-async def patch_schedule(schedule: str, request: AnyRequest, core: Core) -> Schedule:
+async def patch_schedule(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Schedule:
     """Change what the body names."""
     patch = await read_json(request, SchedulePatch, limit=core.settings.body_limit)
     return await core.catalog.patch_schedule(schedule, patch)
 
 
 @delete("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)])
-async def delete_schedule(schedule: str, core: Core) -> None:
+async def delete_schedule(schedule: FromPath[str], core: TheCore) -> None:
     """Delete a schedule: its tokens and links stop working at once, its runs stay."""
     await core.catalog.delete_schedule(schedule)
 
 
 @post("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.EDITOR)])
-async def create_token(schedule: str, request: AnyRequest, core: Core) -> ShownToken:
+async def create_token(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> ShownToken:
     """Create a token; this answer is the only place where it is shown."""
     new = await read_json(request, NewToken, limit=core.settings.body_limit, default=NewToken())
     return await core.catalog.create_token(schedule, new)
 
 
 @get("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.VIEWER)])
-async def list_tokens(schedule: str, request: AnyRequest, core: Core) -> Listing[Token]:
+async def list_tokens(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[Token]:
     """List the tokens of a schedule by hint, newest first."""
     Query(request)
     return Listing(await core.catalog.list_tokens(schedule), None)
 
 
 @post("/v1/schedules/{schedule:str}/links", guards=[needs(Role.EDITOR)])
-async def create_link(schedule: str, request: AnyRequest, core: Core) -> Link:
+async def create_link(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Link:
     """Create a signed trigger link that expires and can be used so many times."""
     new = await read_json(request, NewLink, limit=core.settings.body_limit, default=NewLink())
     return await core.catalog.create_link(schedule, new)

@@ -3,10 +3,8 @@
 import contextlib
 import http.client
 import os
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from schemas.errors import Unavailable
 from schemas.settings import PREFIX
 
 
@@ -35,15 +33,3 @@ def answers(url: str, path: str) -> bool:
         connection.request("GET", path)
         return connection.getresponse().status == 200
     return False
-
-
-@contextlib.contextmanager
-def naming_the_database() -> Iterator[None]:
-    """Turn the many ways in which Postgres can be away, or refuse us, into one Unavailable that says which."""
-    import asyncpg
-
-    try:
-        yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = str(error) or "no answer in time"
-        raise Unavailable(f"the database of PENSTOCK_DATABASE_URL cannot be used: {reason}") from error

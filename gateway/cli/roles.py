@@ -7,7 +7,7 @@ import sys
 import rich_click as click
 from click.exceptions import Exit
 
-from gateway.cli.environment import environment, naming_the_database
+from gateway.cli.environment import environment
 from schemas.errors import SettingsError
 from schemas.settings import Settings, load
 
@@ -48,8 +48,7 @@ def migrate(*, status: bool) -> None:
     if status:
         _show_status(settings.database_url)
         return
-    with naming_the_database():
-        applied = asyncio.run(migrations.apply(settings.database_url))
+    applied = asyncio.run(migrations.apply(settings.database_url))
     for name in applied:
         click.echo(f"applied {name}")
     if not applied:
@@ -60,8 +59,7 @@ def _show_status(database_url: str) -> None:
     import migrations
 
     try:
-        with naming_the_database():
-            asyncio.run(migrations.check(database_url))
+        asyncio.run(migrations.check(database_url))
     except SettingsError as error:
         click.echo(error.message)
         raise Exit(1) from None

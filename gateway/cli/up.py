@@ -15,7 +15,7 @@ import msgspec
 import rich_click as click
 
 import gateway
-from gateway.cli.environment import answers, environment, local_url, naming_the_database
+from gateway.cli.environment import answers, environment, local_url
 from gateway.data_directory import Addresses, DataDirectory
 from gateway.embedded import EmbeddedPostgres, EmbeddedRedis
 from gateway.server_process import Report, ServerProcess
@@ -108,8 +108,7 @@ async def everything(
     import migrations  # asyncpg with it: 60 ms that `penstock up --help` does not pay
 
     settings = load(environ)
-    with naming_the_database():
-        await migrations.apply(settings.database_url)
+    await migrations.apply(settings.database_url)
     admin_key = await first_admin_key(settings.database_url)
     supervisor = Supervisor(environ, servers=servers, output=output, drain_s=settings.drain_s, report=report)
     url = local_url(settings.host, settings.port)

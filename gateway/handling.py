@@ -1,0 +1,13 @@
+"""What every handler is given."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.di import NamedDependency
+
+from gateway.core import Core
+from gateway.draining import Draining
+
+AnyRequest = Request[Any, Any, Any]
+TheCore = NamedDependency[Core]
+TheDraining = NamedDependency[Draining]
