@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from gateway import credentials, sources
+from gateway import credentials, params, sources
 from gateway.urls import Urls
 from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
@@ -65,7 +65,7 @@ class Catalog:
         """Write a new schedule; raises Invalid when its pipeline or source does not exist."""
         _check_source(new.source, new.source_config)
         try:
-            await pipelines.get(self._db, new.pipeline_id)
+            params.check(new.variables, await pipelines.get(self._db, new.pipeline_id))
         except NotFound as error:
             raise Invalid(
                 f"There is no pipeline {new.pipeline_id!r}: `penstock pipelines ls` shows which there are.",
@@ -93,6 +93,7 @@ class Catalog:
         given = {name: getattr(patch, name) for name in patch.__struct_fields__}
         given = {name: value for name, value in given.items() if value is not msgspec.UNSET}
         if "variables" in given:
+            params.check(given["variables"], await pipelines.get(self._db, old.pipeline_id))
             given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
         changed = msgspec.structs.replace(old, **given)
         _check_source(changed.source, changed.source_config)

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -63,6 +64,16 @@ class DataDirectory:
         """Tell other processes of this user, such as `penstock doctor`, where the servers are."""
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, msgspec.json.encode(what), 0)
+
+    def secret_key(self) -> str:
+        """Return the key that signs links here: made at the first start, and kept, so that links stay valid."""
+        path = self.path / "secret_key"
+        if not path.exists():
+            draft = path.with_suffix(".new")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(32))
+            draft.rename(path)
+        return path.read_text().strip()
 
 
 def addresses(data_directory: str | Path) -> Addresses | None:

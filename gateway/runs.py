@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway import params
 from gateway.urls import Urls
 from schemas import payload
 from schemas.changes import Channels
@@ -45,10 +46,11 @@ class Runs:
         self._channels = channels
 
     async def trigger(self, pipeline_id: str, trigger: Trigger) -> Run:
-        """Queue a run; raises NotFound, Conflict (run_key taken) or Conflict (the file has never been readable)."""
+        """Queue a run; raises NotFound, Invalid (params), Conflict (run_key taken, or the file was never readable)."""
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
+        params.check(trigger.variables, pipeline)
         run_id = await runs.create(self._db, pipeline_id, trigger)
         self._doorbell.ring([Ring(run_id, 0, pipeline_id)])
         return await self.get(str(run_id))
@@ -61,7 +63,7 @@ class Runs:
         """Read a run with all its blocks, also those that have not begun; raises NotFound."""
         row = await runs.get(self._db, key, largest_body=LARGEST_SHOWN_BODY)
         begun = await runs.block_runs(self._db, row.id)
-        graph = await pipelines.graph_of(self._db, row.pipeline_id, row.version) if row.version else None
+        graph = await pipelines.graph_of(self._db, row.pipeline_id, row.version)
         return self._show(row, _in_order(begun, graph))
 
     async def list_page(self, page: Page, which: RunFilter) -> list[Run]:

@@ -264,7 +264,8 @@ CREATE FUNCTION uuid_floor(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTAB
 $$;
 
 -- Makes one partition per day and table, from yesterday to some days ahead; a day whose rows already lie in the default
--- partition is left there. Safe to call at any time and from anywhere.
+-- partition is left there. Safe to call at any time and from anywhere: attaching, unlike CREATE ... PARTITION OF, does not
+-- stop those who insert.
 CREATE FUNCTION ensure_partitions(days_ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     day timestamptz;
@@ -279,8 +280,9 @@ BEGIN
             part := parent || to_char(day AT TIME ZONE 'UTC', '_YYYYMMDD');
             CONTINUE WHEN to_regclass(part) IS NOT NULL;
             BEGIN
-                EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                               part, parent, uuid_floor(day), uuid_floor(day + interval '1 day'));
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, parent);
+                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                               parent, part, uuid_floor(day), uuid_floor(day + interval '1 day'));
                 made := made + 1;
             EXCEPTION WHEN check_violation THEN
                 RAISE NOTICE 'rows of % stay in the default partition', part;

@@ -28,10 +28,11 @@ GIVE_UP_AFTER_EXITS = 3
 
 
 class Backing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where Postgres and Redis are, and which of them are ours to keep alive."""
+    """Where Postgres and Redis are, which of them are ours to keep alive, and what signs links."""
 
     database_url: str
     redis_url: str
+    secret_keys: str
     servers: Sequence[ServerProcess]
 
 
@@ -60,7 +61,11 @@ def up(host: str | None, port: int | None, data: str | None, pipelines: str | No
     environ |= {"PENSTOCK_PORT": str(claim_port(settings.host, settings.port))}
     prepare_pipelines(Path(settings.pipelines))
     with backing(settings, report=say) as behind:
-        environ |= {"PENSTOCK_DATABASE_URL": behind.database_url, "PENSTOCK_REDIS_URL": behind.redis_url}
+        environ |= {
+            "PENSTOCK_DATABASE_URL": behind.database_url,
+            "PENSTOCK_REDIS_URL": behind.redis_url,
+            "PENSTOCK_SECRET_KEYS": behind.secret_keys,
+        }
         asyncio.run(until_stopped(_serve(environ, behind.servers)))
         say("stopping the servers")
 
@@ -83,10 +88,11 @@ async def until_stopped(work: Coroutine[Any, Any, None]) -> None:
 def backing(settings: Settings, *, report: Report) -> Iterator[Backing]:
     """Start the servers that the settings do not name, in the data directory; stop them at the end."""
     with contextlib.ExitStack() as stack:
-        redis_url, database_url = settings.redis_url, settings.database_url
+        redis_url, database_url, secret_keys = settings.redis_url, settings.database_url, settings.secret_keys
         servers: list[ServerProcess] = []
         if not (redis_url and database_url):
             data = stack.enter_context(DataDirectory(settings.data))
+            secret_keys = secret_keys or data.secret_key()
             if not redis_url:
                 redis = stack.enter_context(EmbeddedRedis(data, report=report))
                 servers, redis_url = [redis], redis.url
@@ -94,7 +100,7 @@ def backing(settings: Settings, *, report: Report) -> Iterator[Backing]:
                 postgres = stack.enter_context(EmbeddedPostgres(data, report=report))
                 servers, database_url = [*servers, postgres], postgres.url
             data.publish(Addresses(pid=os.getpid(), database_url=database_url, redis_url=redis_url))
-        yield Backing(database_url=database_url, redis_url=redis_url, servers=servers)
+        yield Backing(database_url=database_url, redis_url=redis_url, secret_keys=secret_keys, servers=servers)
 
 
 @contextlib.asynccontextmanager
@@ -109,7 +115,7 @@ async def everything(
 
     settings = load(environ)
     await migrations.apply(settings.database_url)
-    admin_key = await first_admin_key(settings.database_url)
+    admin_key = None if settings.admin_key else await first_admin_key(settings.database_url)
     supervisor = Supervisor(environ, servers=servers, output=output, drain_s=settings.drain_s, report=report)
     url = local_url(settings.host, settings.port)
     try:

@@ -77,7 +77,7 @@ async def set_paused(db: Db, pipeline_id: str, *, is_paused: bool) -> None:
     await db.execute(SQL["set_paused"], pipeline_id, is_paused)
 
 
-async def graph_of(db: Db, pipeline_id: str, version: str) -> Graph | None:
-    """Read the graph that a run executed."""
+async def graph_of(db: Db, pipeline_id: str, version: str | None) -> Graph | None:
+    """Read the graph of a version, or of the newest one for a run that nobody has taken yet."""
     graph = await db.fetchval(SQL["graph_of_version"], pipeline_id, version)
     return None if graph is None else msgspec.convert(graph, Graph)

@@ -52,4 +52,7 @@ LIMIT $3
 UPDATE pipelines SET is_paused = $2, updated_at = now() WHERE id = $1
 
 -- name: graph_of_version
-SELECT graph FROM pipeline_versions WHERE pipeline_id = $1 AND version = $2
+SELECT coalesce(v.graph, p.graph)
+FROM pipelines p
+LEFT JOIN pipeline_versions v ON v.pipeline_id = p.id AND v.version = $2
+WHERE p.id = $1
