@@ -135,11 +135,6 @@ class Feed:
             self._dirty.update(news)
             self._wake.set()
 
-    async def check(self, run_id: uuid.UUID) -> None:
-        """Make sure that there is such a run; raises NotFound, before a stream begins."""
-        if run_id not in self._channels and not await changes.heads(self._db, [run_id]):
-            raise NotFound(f"There is no run {run_id}.")
-
     async def watch(self, run_id: uuid.UUID, *, after: int) -> AsyncIterator[bytes]:
         """Yield everything of a run after the seq `after`, then what happens, then `end`."""
         channel = await self._join(run_id)

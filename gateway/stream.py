@@ -29,7 +29,9 @@ async def stream(request: AnyRequest, core: TheCore, topics: FromQuery[str] = "r
     """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`."""
     wanted = _any_of([_topic(topic.strip()) for topic in topics.split(",")])
     last = request.headers.get("last-event-id")
-    return _stream(core.tail.watch(wanted, after=Cursor.parse(last) if last else None))
+    after = Cursor.parse(last) if last else None
+    await core.tail.begin()
+    return _stream(core.tail.watch(wanted, after=after))
 
 
 def _stream(chunks: AsyncIterator[bytes]) -> Stream:

@@ -60,6 +60,7 @@ class Tail:
         self._cursor = Cursor(0, uuid.UUID(int=0), 0)
         self._wake = asyncio.Event()
         self._draining = False
+        self._ready: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def hear(self, _payload: bytes | None) -> None:
@@ -82,7 +83,7 @@ class Tail:
         """Yield the changes that are wanted: first those after the cursor `after`, then what happens."""
         self._backlog.watchers += 1
         try:
-            await self._begin()
+            await self.begin()  # again: who began before may have stopped, unwatched
             now, position = self._cursor, self._backlog.next
             yield b": watching from %b\n\n" % str(now).encode()
             async for history in self._history(wanted, after=after or now, until=now):
@@ -101,13 +102,22 @@ class Tail:
         finally:
             self._backlog.watchers -= 1
 
-    async def _begin(self) -> None:
+    async def begin(self) -> None:
+        """Make sure that somebody follows, and wait until it is known from where; raises Unavailable."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._follow(await changes.horizon(self._db)))
-            await asyncio.sleep(0)
+            self._ready = asyncio.get_running_loop().create_future()
+            self._task = asyncio.create_task(self._follow(self._ready))
+        if self._ready is not None:
+            await asyncio.shield(self._ready)
 
-    async def _follow(self, horizon: str) -> None:
+    async def _follow(self, ready: "asyncio.Future[None]") -> None:
+        try:
+            horizon = await changes.horizon(self._db)
+        except Unavailable as error:
+            ready.set_exception(error)
+            return
         self._cursor = Cursor(int(horizon), uuid.UUID(int=0), 0)
+        ready.set_result(None)
         while self._backlog.watchers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_S)

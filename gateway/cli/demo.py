@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urljoin
 
-import msgspec
 import rich_click as click
 from rich.console import Console
 
@@ -31,41 +30,11 @@ from schemas.settings import PREFIX
 from schemas.states import RunState
 
 PIPELINE = "github_push"
+PAYLOAD = f"payloads/{PIPELINE}.json"
 RUN_WITHIN_S = 60.0
 LOADED_WITHIN_S = 20.0
 STOPPED_WITHIN_S = 20.0
 TAIL_LINES = 25
-
-COMMIT = {
-    "id": "59b20b8d5c6ff8d09518216e87ac7c5fd7f1b3a5",
-    "message": "Count orders once",
-    "timestamp": "2026-03-02T10:15:00+01:00",
-    "author": {"name": "Mona Lisa", "email": "mona@example.org", "username": "octocat"},
-    "added": ["tests/test_orders.py"],
-    "removed": [],
-    "modified": ["orders.py"],
-}
-PUSH = {
-    "ref": "refs/heads/main",
-    "before": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
-    "after": COMMIT["id"],
-    "compare": "https://github.com/octo-org/octo-repo/compare/6113728f27ae...59b20b8d5c6f",
-    "created": False,
-    "deleted": False,
-    "forced": False,
-    "commits": [COMMIT],
-    "head_commit": COMMIT,
-    "repository": {
-        "id": 35129377,
-        "name": "octo-repo",
-        "full_name": "octo-org/octo-repo",
-        "private": False,
-        "default_branch": "main",
-        "html_url": "https://github.com/octo-org/octo-repo",
-    },
-    "pusher": {"name": "octocat", "email": "mona@example.org"},
-    "sender": {"login": "octocat", "id": 583231, "type": "User"},
-}
 
 YOUR_OWN = """
 The demo's servers and data are gone. For your own, in one terminal:
@@ -187,7 +156,7 @@ def _wait_for_pipeline(client: Client) -> None:
 
 def _deliver(client: Client, url: str, secret: str, console: Console) -> dict[str, Any]:
     """Send the push as GitHub would, and return the run that came of it."""
-    body = msgspec.json.encode(PUSH)
+    body = example(PAYLOAD).read_bytes()
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "GitHub-Hookshot/demo",
