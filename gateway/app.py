@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 import migrations
-from gateway import api, health, hooks, stream
+from gateway import api, health, hooks, openapi, stream
 from gateway.bootstrap import preset_admin_key
 from gateway.core import Core
 from gateway.draining import Draining
@@ -43,6 +43,7 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
             stream.stream,
             health.live,
             health.ready,
+            openapi.openapi_json,
             *api.handlers,
         ],
         lifespan=[lifespan],
@@ -52,7 +53,7 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
         },
         exception_handlers=exception_handlers(),
         request_max_body_size=MAX_BODY_LIMIT,
-        openapi_config=None,
+        openapi_config=openapi.CONFIG,
         logging_config=None,
     )
     app.state.core = core

@@ -28,7 +28,13 @@ class Answer(msgspec.Struct, omit_defaults=True):
     steps: list[dict[str, str]] | None = None
 
 
-@post("/hooks/{schedule:str}/{token:str}")
+_ANSWERS = {
+    202: (Answer, "Accepted: event and runs are committed"),
+    200: (Answer, "A duplicate, ignored, or, after `Prefer: wait`, ended"),
+}
+
+
+@post("/hooks/{schedule:str}/{token:str}", opt={"answers": _ANSWERS})
 async def hook_with_token(
     schedule: FromPath[str], token: FromPath[str], request: AnyRequest, core: TheCore
 ) -> Response[bytes]:
@@ -36,7 +42,7 @@ async def hook_with_token(
     return await _take(schedule, token, request, core)
 
 
-@post("/hooks/{schedule:str}")
+@post("/hooks/{schedule:str}", opt={"answers": _ANSWERS})
 async def hook_with_header(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Response[bytes]:
     """Take a delivery whose token comes as `Authorization: Bearer` or `X-Penstock-Token`."""
     return await _take(schedule, _header_token(header_map(request.scope["headers"])), request, core)

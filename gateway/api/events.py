@@ -3,18 +3,20 @@
 from litestar import Response, get
 from litestar.params import FromPath
 
-from gateway.api.query import Query, path_id
+from gateway.api.query import PAGING, Query, path_id
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
 from schemas.events import Event
 from schemas.pages import Listing
 from schemas.states import Role, Verdict
 
+_FILTERS = ("schedule_id", "verdict", "source", "created_after", "created_before", *PAGING)
 
-@get("/v1/events", guards=[needs(Role.VIEWER)])
+
+@get("/v1/events", guards=[needs(Role.VIEWER)], opt={"query": _FILTERS})
 async def list_events(request: AnyRequest, core: TheCore) -> Listing[Event]:
     """List events, newest first, without their bodies."""
-    query = Query(request, "schedule_id", "verdict", "source", "created_after", "created_before")
+    query = Query(request)
     page = query.page()
     schedule = query.text("schedule_id")
     found = await core.inspector.list_page(

@@ -3,7 +3,7 @@
 from litestar import Response, get, patch, post
 from litestar.params import FromPath
 
-from gateway.api.query import Query
+from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.bodies import read_json
 from gateway.handling import AnyRequest, TheCore
@@ -13,10 +13,10 @@ from schemas.runs import Run, Trigger
 from schemas.states import Role
 
 
-@get("/v1/pipelines", guards=[needs(Role.VIEWER)])
+@get("/v1/pipelines", guards=[needs(Role.VIEWER)], opt={"query": ("q", *PAGING)})
 async def list_pipelines(request: AnyRequest, core: TheCore) -> Listing[Pipeline]:
     """List pipelines by name, also those whose file is broken (`error` says how)."""
-    query = Query(request, "q")
+    query = Query(request)
     page = query.page()
     return page.listing(await core.catalog.list_pipelines(page, q=query.text("q")), lambda pipeline: pipeline.id)
 
@@ -27,14 +27,14 @@ async def get_pipeline(pipeline_id: FromPath[str], core: TheCore) -> Pipeline:
     return await core.catalog.get_pipeline(pipeline_id)
 
 
-@patch("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.OPERATOR)])
+@patch("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.OPERATOR)], opt={"body": PipelinePatch})
 async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Pipeline:
     """Pause or unpause a pipeline."""
     patch = await read_json(request, PipelinePatch, limit=core.settings.body_limit)
     return await core.catalog.patch_pipeline(pipeline_id, patch)
 
 
-@post("/v1/pipelines/{pipeline_id:str}/runs", guards=[needs(Role.OPERATOR)])
+@post("/v1/pipelines/{pipeline_id:str}/runs", guards=[needs(Role.OPERATOR)], opt={"body": Trigger}, status_code=202)
 async def trigger_run(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Response[Run]:
     """Queue a run; an empty body is a run with the pipeline's defaults."""
     trigger = await read_json(request, Trigger, limit=core.settings.body_limit, default=Trigger())

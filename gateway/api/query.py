@@ -13,16 +13,18 @@ from schemas.errors import FieldError, Invalid, NotFound
 from schemas.pages import Page
 
 E = TypeVar("E", bound=StrEnum)
+PAGING = ("limit", "cursor")
 _Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class Query:
-    """The query string of one request."""
+    """The query string of one request, with the parameters that its handler names in `opt`."""
 
-    def __init__(self, request: AnyRequest, *known: str) -> None:
+    def __init__(self, request: AnyRequest) -> None:
+        known = request.route_handler.opt["query"]
         self._values = {name: value for name, value in request.query_params.items() if value != ""}
-        if unknown := sorted(self._values.keys() - {*known, "limit", "cursor"}):
-            raise _wrong(unknown[0], f"there is no such parameter; there are {', '.join((*known, 'limit', 'cursor'))}")
+        if unknown := sorted(self._values.keys() - set(known)):
+            raise _wrong(unknown[0], f"there is no such parameter; there are {', '.join(known)}")
 
     def page(self) -> Page:
         """Read `limit` and `cursor`."""

@@ -3,7 +3,7 @@
 from litestar import Response, get, post
 from litestar.params import FromPath
 
-from gateway.api.query import Query
+from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
 from gateway.runs import RunFilter
@@ -11,11 +11,13 @@ from schemas.pages import Listing
 from schemas.runs import LogLine, Run
 from schemas.states import LogLevel, Role, RunState
 
+_FILTERS = ("pipeline_id", "schedule_id", "event_id", "state", "created_after", "created_before", *PAGING)
 
-@get("/v1/runs", guards=[needs(Role.VIEWER)])
+
+@get("/v1/runs", guards=[needs(Role.VIEWER)], opt={"query": _FILTERS})
 async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """List runs, newest first, without their blocks."""
-    query = Query(request, "pipeline_id", "schedule_id", "event_id", "state", "created_after", "created_before")
+    query = Query(request)
     page = query.page()
     schedule = query.text("schedule_id")
     which = RunFilter(
@@ -35,16 +37,20 @@ async def get_run(run: FromPath[str], core: TheCore) -> Run:
     return await core.runs.get(run)
 
 
-@post("/v1/runs/{run:str}/cancel", guards=[needs(Role.OPERATOR)])
+@post("/v1/runs/{run:str}/cancel", guards=[needs(Role.OPERATOR)], status_code=202)
 async def cancel_run(run: FromPath[str], core: TheCore) -> Response[Run]:
     """Cancel a run: at once when it is queued, else as soon as its blocks let go."""
     return Response(await core.runs.cancel(run), status_code=202)
 
 
-@get("/v1/runs/{run:str}/logs", guards=[needs(Role.VIEWER)])
+@get(
+    "/v1/runs/{run:str}/logs",
+    guards=[needs(Role.VIEWER)],
+    opt={"query": ("block_id", "level", "attempt", "after", *PAGING)},
+)
 async def list_logs(run: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[LogLine]:
     """Read the log of a run in order, of a level and the more severe ones."""
-    query = Query(request, "block_id", "level", "attempt", "after")
+    query = Query(request)
     page = query.page()
     after = query.integer("after")
     if after is not None and page.after is None:

@@ -3,7 +3,7 @@
 from litestar import delete, get, patch, post
 from litestar.params import FromPath
 
-from gateway.api.query import Query
+from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.bodies import read_json
 from gateway.handling import AnyRequest, TheCore
@@ -12,10 +12,10 @@ from schemas.schedules import Link, NewLink, NewSchedule, NewToken, Schedule, Sc
 from schemas.states import Role
 
 
-@get("/v1/schedules", guards=[needs(Role.VIEWER)])
+@get("/v1/schedules", guards=[needs(Role.VIEWER)], opt={"query": ("pipeline_id", "source", "q", *PAGING)})
 async def list_schedules(request: AnyRequest, core: TheCore) -> Listing[Schedule]:
     """List schedules, newest first; secrets are masked."""
-    query = Query(request, "pipeline_id", "source", "q")
+    query = Query(request)
     page = query.page()
     found = await core.catalog.list_schedules(
         page, pipeline_id=query.text("pipeline_id"), source=query.text("source"), q=query.text("q")
@@ -23,7 +23,7 @@ async def list_schedules(request: AnyRequest, core: TheCore) -> Listing[Schedule
     return page.listing(found, lambda schedule: schedule.id)
 
 
-@post("/v1/schedules", guards=[needs(Role.EDITOR)])
+@post("/v1/schedules", guards=[needs(Role.EDITOR)], opt={"body": NewSchedule})
 async def create_schedule(request: AnyRequest, core: TheCore) -> Schedule:
     """Create a schedule."""
     return await core.catalog.create_schedule(await read_json(request, NewSchedule, limit=core.settings.body_limit))
@@ -35,7 +35,7 @@ async def get_schedule(schedule: FromPath[str], core: TheCore) -> Schedule:
     return await core.catalog.get_schedule(schedule)
 
 
-@patch("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)])
+@patch("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)], opt={"body": SchedulePatch})
 async def patch_schedule(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Schedule:
     """Change what the body names."""
     patch = await read_json(request, SchedulePatch, limit=core.settings.body_limit)
@@ -48,21 +48,21 @@ async def delete_schedule(schedule: FromPath[str], core: TheCore) -> None:
     await core.catalog.delete_schedule(schedule)
 
 
-@post("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.EDITOR)])
+@post("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.EDITOR)], opt={"body": NewToken})
 async def create_token(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> ShownToken:
     """Create a token; this answer is the only place where it is shown."""
     new = await read_json(request, NewToken, limit=core.settings.body_limit, default=NewToken())
     return await core.catalog.create_token(schedule, new)
 
 
-@get("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.VIEWER)])
+@get("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.VIEWER)], opt={"query": PAGING})
 async def list_tokens(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[Token]:
     """List the tokens of a schedule by hint, newest first."""
     Query(request)
     return Listing(await core.catalog.list_tokens(schedule), None)
 
 
-@post("/v1/schedules/{schedule:str}/links", guards=[needs(Role.EDITOR)])
+@post("/v1/schedules/{schedule:str}/links", guards=[needs(Role.EDITOR)], opt={"body": NewLink})
 async def create_link(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Link:
     """Create a signed trigger link that expires and can be used so many times."""
     new = await read_json(request, NewLink, limit=core.settings.body_limit, default=NewLink())

@@ -17,7 +17,7 @@ async def revoke_token(token_id: FromPath[str], core: TheCore) -> None:
     await core.catalog.revoke_token(path_id(token_id, "token"))
 
 
-@post("/v1/tokens/{token_id:str}/rotate", guards=[needs(Role.EDITOR)])
+@post("/v1/tokens/{token_id:str}/rotate", guards=[needs(Role.EDITOR)], opt={"body": Rotation})
 async def rotate_token(token_id: FromPath[str], request: AnyRequest, core: TheCore) -> ShownToken:
     """Create a token beside an old one, which ends after its grace."""
     rotation = await read_json(request, Rotation, limit=core.settings.body_limit, default=Rotation())

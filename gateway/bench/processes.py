@@ -22,12 +22,16 @@ T = TypeVar("T")
 
 
 class Program:
-    """One Python module as a process, until the end of an `async with`; it says what it has to say to `log`."""
+    """One Python module as a process, until the end of an `async with`.
 
-    def __init__(self, *arguments: str, environ: Mapping[str, str], log: Path) -> None:
+    What it says goes to `log`; of one that answers questions only what it says on stderr.
+    """
+
+    def __init__(self, *arguments: str, environ: Mapping[str, str], log: Path, answers: bool = False) -> None:
         self.arguments = arguments
         self._environ = environ
         self._log = log
+        self._answers = answers
         self._opened: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,8 +57,8 @@ class Program:
             self._opened = await asyncio.create_subprocess_exec(
                 *leashed([sys.executable, "-P", "-m", *self.arguments], death_signal=signal.SIGKILL),
                 env=self._environ,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE if self.arguments[0].startswith("gateway.bench") else log,
+                stdin=asyncio.subprocess.PIPE if self._answers else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if self._answers else log,
                 stderr=log,
                 start_new_session=True,  # the terminal's Ctrl-C is for us alone
             )
@@ -107,7 +111,7 @@ class Program:
 
 async def ask_program(question: msgspec.Struct, kind: type[T], *arguments: str, log: Path) -> T:
     """Start a program of the bench, ask it one thing and return its answer."""
-    async with Program(*arguments, environ=os.environ, log=log) as program:
+    async with Program(*arguments, environ=os.environ, log=log, answers=True) as program:
         await program.ask(question)
         return await program.answer(kind)
 
@@ -133,11 +137,18 @@ def proportional_bytes(pid: int) -> int:
 
 def descendants(pid: int) -> list[int]:
     """Find the processes that a process has started, and theirs."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+    parents = {int(entry.name): _parent(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return 0
 
 
 def _kilobytes(file: Path, name: str) -> int:

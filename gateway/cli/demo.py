@@ -41,12 +41,12 @@ The demo's servers and data are gone. For your own, in one terminal:
 
   {penstock} up
 
-and in another, after the line `export PENSTOCK_API_KEY=...` that it prints:
+and in another, after the `export` lines that it prints the first time:
 
   {penstock} schedules create --pipeline hello --name first
-  url=$({penstock} tokens create 1 | awk '/^url/ {{print $2}}')
-  curl "$url" -H 'Content-Type: application/json' -d '{{"name": "Ada"}}'
-  {penstock} runs ls
+  HOOK=$({penstock} tokens create 1 | awk '/^url/ {{print $2}}')
+  curl -d '{{"name": "Ada"}}' "$HOOK"
+  {penstock} runs watch 1
 """
 
 
