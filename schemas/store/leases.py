@@ -49,20 +49,30 @@ async def claim(
 
     Runs under a limit of active runs are claimed one claimer at a time, so that the limit is never passed.
     """
-    limited = {row["id"]: row["pipeline_id"] for row in await db.fetch(SQL["limited"], [ring.run_id for ring in rings])}
-    free = [ring for ring in rings if ring.run_id not in limited]
-    claimed = await _claim(db, free, runner_id, versions) if free else []
-    if limited:
-        wanted = [ring for ring in rings if ring.run_id in limited]
-        async with db.transaction() as transaction:
-            await transaction.fetch(SQL["lock_limited"], list(limited.values()))
-            rows = await transaction.fetch(SQL["within_limits"], list(limited))
-            fitting = {row["id"] for row in rows}
-            claimed += await _claim(transaction, [r for r in wanted if r.run_id in fitting], runner_id, versions)
-    return claimed
+    claimed = await _claim(db, rings, runner_id, versions, with_limits=False)
+    taken = {run.id for run in claimed}
+    rest = [ring for ring in rings if ring.run_id not in taken]
+    return claimed + await _claim_limited(db, rest, runner_id, versions) if rest else claimed
 
 
-async def _claim(db: Db, rings: Sequence[Ring], runner_id: uuid.UUID, versions: Mapping[str, str]) -> list[Claimed]:
+async def _claim_limited(
+    db: Database, rings: Sequence[Ring], runner_id: uuid.UUID, versions: Mapping[str, str]
+) -> list[Claimed]:
+    """Take those that fit under their limits, one claimer at a time."""
+    rows = await db.fetch(SQL["limited"], [ring.run_id for ring in rings])
+    limited = {row["id"]: row["pipeline_id"] for row in rows}
+    if not limited:
+        return []
+    async with db.transaction() as transaction:
+        await transaction.fetch(SQL["lock_limited"], list(limited.values()))
+        fitting = {row["id"] for row in await transaction.fetch(SQL["within_limits"], list(limited))}
+        chosen = [ring for ring in rings if ring.run_id in fitting]
+        return await _claim(transaction, chosen, runner_id, versions, with_limits=True)
+
+
+async def _claim(
+    db: Db, rings: Sequence[Ring], runner_id: uuid.UUID, versions: Mapping[str, str], *, with_limits: bool
+) -> list[Claimed]:
     rows = await db.fetch(
         SQL["claim"],
         [ring.run_id for ring in rings],
@@ -70,6 +80,7 @@ async def _claim(db: Db, rings: Sequence[Ring], runner_id: uuid.UUID, versions: 
         runner_id,
         list(versions),
         list(versions.values()),
+        with_limits,
     )
     return [msgspec.convert(row, Claimed) for row in rows]
 

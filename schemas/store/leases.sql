@@ -21,8 +21,8 @@ FROM alive
 SELECT pg_advisory_lock($1)
 
 -- name: claim -> Claimed
--- Take queued runs whose doorbell rang: state, epoch and owner change together. What is paused, cancelled, rung again since,
--- or of a pipeline that this runner does not have, stays.
+-- Take queued runs whose doorbell rang: state, epoch and owner change together. What is paused, cancelled, rung again
+-- since, of a pipeline that this runner does not have, or (unless $6) under a limit of active runs, stays.
 WITH rung AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[]) AS t (run_id, dispatch)
 ), offered AS (
@@ -37,6 +37,7 @@ WITH rung AS (
     WHERE r.state = 'queued'
       AND r.cancel_requested_at IS NULL
       AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
+      AND ($6 OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
       AND EXISTS (SELECT 1 FROM runners WHERE id = $3)
     ORDER BY r.id
     FOR UPDATE OF r SKIP LOCKED
