@@ -30,6 +30,8 @@ from schemas.store.db import Database
 
 log = structlog.get_logger()
 
+LAST_COMMITS_S = 5.0  # with Postgres away, others find out by the lease
+
 
 class Runner:
     """Everything that one runner is made of."""
@@ -100,7 +102,10 @@ class Runner:
         await self._library.stop()
         await self._sweeper.stop()
         await self._hosts.stop()
-        await self._recorder.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_COMMITS_S):
+                await self._jobs.close()
+                await self._recorder.close()
         await self._lease.stop()
         await self._doorbell.flush()
         await self._db.close()

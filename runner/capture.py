@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +29,9 @@ class Outbox:
     def __init__(self, connection: socket.socket, sent: Callable[[], None]) -> None:
         self._connection = connection
         self._sent = sent
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sender: int | None = None
-        self._late: list[bytes | bytearray] = []
+        self._late: deque[bytes | bytearray] = deque()
 
     @property
     def is_sending(self) -> bool:
@@ -39,15 +40,14 @@ class Outbox:
 
     def send(self, data: bytes | bytearray) -> None:
         """Send one or more whole frames; waits while the runner does not read. Without a runner the process ends."""
-        if self.is_sending:  # a signal handler or finalizer of the user ran inside sendall
-            self._late.append(data)
-            return
         with self._lock:
+            self._late.append(data)
+            if self.is_sending:  # a signal handler or finalizer of the user runs inside sendall
+                return
             self._sender = threading.get_ident()
             try:
-                self._connection.sendall(data)
                 while self._late:
-                    self._connection.sendall(self._late.pop(0))
+                    self._connection.sendall(self._late.popleft())
             except OSError:
                 os._exit(LOST_RUNNER_EXIT)
             finally:
@@ -107,7 +107,7 @@ class Capture:
         """Take over this process; a fork of it gets plain streams again, which the runner reads from the pipes."""
         sys.stdout = self._stdout
         sys.stderr = self._stderr
-        logging.basicConfig(handlers=[_LoggingHandler(self.log)], level=logging.INFO)
+        logging.basicConfig(handlers=[_LoggingHandler(self.log)], level=logging.INFO, format="%(message)s")
         os.register_at_fork(after_in_child=self._leave_fork)
 
     def finish(self) -> None:

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from runner.process import HostProcess
 from runner.wire import Answer, Call, Describe, Described, Failed, LogFrame, Outcome, Ready, Reason, Reply, Request
 from schemas.runs import RunError
 
-OnLog = Callable[[LogFrame], Awaitable[None] | None]
+OnLog = Callable[[LogFrame], asyncio.Future[Any] | None]
 
 _CANCEL_WATCH_DELAY = 0.05  # most blocks are done by then, and need no task that waits for a cancel
 
@@ -122,7 +122,7 @@ class Child:
         if self._kill_timer is None and not self._gone.done():
             self._kill_timer = self._loop.call_later(self._grace, self.kill)
 
-    def _take(self, frame: Answer) -> Awaitable[None] | None:
+    def _take(self, frame: Answer) -> asyncio.Future[Any] | None:
         if isinstance(frame, LogFrame):
             return self._on_log(frame)
         if isinstance(frame, Ready):

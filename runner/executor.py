@@ -20,7 +20,8 @@ from schemas.runs import BegunBlock, Claimed, RunError
 from schemas.states import BlockState, LogLevel, RunState
 
 LONGEST_DELAY_S = 300.0
-LARGEST_LOG_LINES = 10_000
+MOST_LOG_LINES = 10_000
+MOST_LOG_CHARACTERS = 8 << 20
 _NOT_SUCCESS = frozenset({BlockState.FAILED, BlockState.UPSTREAM_FAILED, BlockState.CANCELLED})
 
 
@@ -39,6 +40,8 @@ class Executor:
         self._attempts: dict[str, int] = {}
         self._errors: list[RunError] = []
         self._log_lines = 0
+        self._log_characters = 0
+        self._is_log_full = False
 
     async def execute(self, begun: Iterable[BegunBlock] = ()) -> None:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
@@ -174,11 +177,14 @@ class Executor:
 
     def _write_log(self, block_id: str, attempt: int, line: LogFrame) -> None:
         """Write a log line, up to a bound per run; the last one says that it was reached."""
-        if not self._ownership.may_write or self._log_lines > LARGEST_LOG_LINES:
+        if not self._ownership.may_write or self._is_log_full:
             return
         self._log_lines += 1
-        if self._log_lines > LARGEST_LOG_LINES:
-            line = LogFrame(level=LogLevel.WARNING, message=f"log truncated: this run has {LARGEST_LOG_LINES} lines")
+        self._log_characters += len(line.message)
+        self._is_log_full = self._log_lines > MOST_LOG_LINES or self._log_characters > MOST_LOG_CHARACTERS
+        if self._is_log_full:
+            bound = f"{MOST_LOG_LINES} lines or {MOST_LOG_CHARACTERS >> 20} MiB"
+            line = LogFrame(level=LogLevel.WARNING, message=f"log truncated: a run keeps {bound}")
         self._page.log(block_id, attempt, level=line.level, message=line.message, fields=line.fields)
 
 

@@ -52,6 +52,7 @@ class Jobs:
         self._hosts = hosts
         self._recorder = recorder
         self._owned = owned
+        self._is_letting_go = False
         self._claims: GroupCommit[Ring, Claimed | None] = GroupCommit(self._claim, hold_s=CLAIM_HOLD_S)
 
     async def execute_run(self, ctx: dict[Any, Any]) -> None:
@@ -68,16 +69,23 @@ class Jobs:
 
     def let_go(self) -> None:
         """End the blocks of all owned runs and write nothing more; the lease hands the runs back."""
+        self._is_letting_go = True
         for ownership in self._owned.values():
             ownership.stop(Reason.RELEASED)
 
+    async def close(self) -> None:
+        """Wait until no claim is under way, whose runs would be ours without our knowing."""
+        await self._claims.close()
+
     async def _claim(self, rings: list[Ring]) -> Sequence[Claimed | None]:
         """Claim what can be claimed and tell watchers; owned from this moment on."""
-        versions = self._library.versions
+        versions = {} if self._is_letting_go else self._library.versions
         claimed = await leases.claim(self._db, rings, runner_id=self._lease.runner_id, versions=versions)
         by_id = {run.id: run for run in claimed}
         self._owned.update((run.id, Ownership(run)) for run in claimed)
         self._doorbell.tell(by_id)
+        if self._is_letting_go:
+            self.let_go()
         return [by_id.pop(ring.run_id, None) for ring in rings]
 
     async def _own(self, run: Claimed) -> None:
@@ -100,7 +108,7 @@ class Jobs:
             page.run(RunState.FAILED, RunError(type="PipelineGone", message="The pipeline's file is gone."))
             await page.commit()
             return
-        begun = await self._begun_blocks(run) if run.attempt > 1 else ()
+        begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
         executor = Executor(definition, ownership, page=page, hosts=self._hosts)
         await executor.execute(begun)
 

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -26,11 +26,13 @@ _NOT_FOR_USER_CODE = ("PENSTOCK_DATABASE_URL", "PENSTOCK_REDIS_URL", "PENSTOCK_A
 class HostProcess(asyncio.Protocol):
     """A running `runner.host`, the leader of a process group that is killed with it: what blocks start ends, too.
 
-    `on_frame` gets every frame and line of output in order; when it returns an awaitable nothing more is read until
-    that is done, so a flood waits in the process that makes it. `on_gone` is called once, after the last frame.
+    `on_frame` gets every frame and line of output in order; when it returns a future nothing more is read until that
+    is done, so a flood waits in the process that makes it. `on_gone` is called once, after the last frame.
     """
 
-    def __init__(self, *, on_frame: Callable[[Answer], Awaitable[Any] | None], on_gone: Callable[[], None]) -> None:
+    def __init__(
+        self, *, on_frame: Callable[[Answer], asyncio.Future[Any] | None], on_gone: Callable[[], None]
+    ) -> None:
         self._on_frame = on_frame
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
@@ -89,8 +91,8 @@ class HostProcess(asyncio.Protocol):
             self._connection.write_eof()
 
     def kill(self) -> None:
-        """Kill the process and everything that it started."""
-        if self._process is not None and not self._is_gone:
+        """Kill the process and everything that it started; once it has exited its number may be somebody else's."""
+        if self._process is not None and not self._has_exited:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.get_pid(), signal.SIGKILL)
 
@@ -130,39 +132,45 @@ class HostProcess(asyncio.Protocol):
         self._handle_frames()
 
     def _exit(self) -> None:
-        self._has_exited = True
         self.kill()
+        self._has_exited = True
+        if self._pauses and self._connection is not None and not self._is_disconnected:
+            self._connection.resume_reading()
         self._loop.call_later(_LAST_FRAMES_WAIT, self._disconnect)
         self._handle_frames()
 
     def _disconnect(self) -> None:
         """Stop waiting for the end of the stream: something that left the process group holds the connection open."""
-        if self._pauses:
-            self._loop.call_later(_LAST_FRAMES_WAIT, self._disconnect)
-        elif self._connection is not None and not self._is_disconnected:
+        if self._connection is not None and not self._is_disconnected:
             self._connection.abort()
 
     def _handle_frames(self) -> None:
         for _ in range(_SLICE):
-            if self._pauses:
+            if self._pauses and not self._has_exited:
                 return
-            try:
-                frame = self._received.next()
-            except msgspec.DecodeError:  # user code wrote to our descriptor
-                self.kill()
-                return
+            frame = self._next_frame()
             if frame is None:
                 self._finish_when_gone()
                 return
             self._deliver(frame)
-        self._pause()
-        self._loop.call_soon(self._resume)
+        if self._has_exited:
+            self._loop.call_soon(self._handle_frames)
+        else:
+            self._pause()
+            self._loop.call_soon(self._resume)
+
+    def _next_frame(self) -> Answer | None:
+        try:
+            return self._received.next()
+        except msgspec.DecodeError:  # user code wrote to our descriptor
+            self.kill()
+            return None
 
     def _deliver(self, frame: Answer) -> None:
         taken = self._on_frame(frame)
-        if taken is not None:
+        if taken is not None and not self._has_exited:  # what a dead process left is little, and its caller waits
             self._pause()
-            asyncio.ensure_future(taken).add_done_callback(lambda _: self._resume())
+            taken.add_done_callback(lambda _: self._resume())
 
     def _pause(self) -> None:
         self._pauses += 1
@@ -173,7 +181,7 @@ class HostProcess(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._pauses -= 1
-        if self._pauses:
+        if self._pauses or self._has_exited:
             return
         if self._connection is not None and not self._is_disconnected:
             self._connection.resume_reading()

@@ -21,6 +21,7 @@ from schemas.store.db import Database
 log = structlog.get_logger()
 
 GRACE_S = 0.3  # a run this young is on its way
+REDIS_PATIENCE_S = 1.0  # a Redis that hangs is away, too
 SILENT_BEATS = 1.5
 PARTITIONS_EVERY_S = 3600.0
 PARTITIONS_AHEAD = 7
@@ -67,8 +68,9 @@ class Sweeper:
 
     async def _ring_again(self, due: Sequence[Ring]) -> None:
         try:
-            lost = await self._doorbell.missing(due)
-            await self._doorbell.ring_now(lost)
+            async with asyncio.timeout(REDIS_PATIENCE_S):
+                lost = await self._doorbell.missing(due)
+                await self._doorbell.ring_now(lost)
         except REDIS_FAULTS:
             self._start_without_doorbell(due)
 

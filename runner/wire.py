@@ -154,7 +154,10 @@ class FrameBuffer(Generic[T]):
         end = _HEADER + size
         if len(self._data) < end:
             return None
-        with memoryview(self._data) as view, view[_HEADER:end] as payload:
-            frame = self._decode(payload)
+        try:
+            with memoryview(self._data) as view, view[_HEADER:end] as payload:
+                frame = self._decode(payload)
+        except (ValueError, RecursionError) as error:  # invalid UTF-8 is a UnicodeDecodeError, not one of msgspec's
+            raise msgspec.DecodeError(str(error)) from None
         del self._data[:end]
         return frame

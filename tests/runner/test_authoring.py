@@ -1,0 +1,98 @@
+"""What a pipeline author writes, and what they can do with it without Penstock."""
+
+import logging
+import subprocess
+import sys
+import textwrap
+import uuid
+
+import msgspec
+import pytest
+
+from runner import Run, pipeline
+from runner.context import EventBody
+from schemas.payload import Kind
+
+
+class Params(msgspec.Struct):
+    region: str = "us-east-1"
+
+
+orders = pipeline("customer_orders_daily", params=Params, max_active_runs=4)
+
+
+@orders.block(retries=3, timeout=60)
+async def load(run: Run[Params]) -> list[dict]:
+    run.log.info("loading", region=run.params.region, ref=run.event_variables.get("ref"))
+    return [{"id": 1}]
+
+
+@orders.block
+def transform(load: list[dict]) -> list[dict]:
+    return [row | {"ok": True} for row in load]
+
+
+async def test_decorated_functions_stay_plain_functions() -> None:
+    run = Run(params=Params(region="eu"), event_variables={"ref": "main"})
+    assert await load(run) == [{"id": 1}]
+    assert transform([{"id": 7}]) == [{"id": 7, "ok": True}]
+    assert transform.__name__ == "transform"
+
+
+def test_a_run_made_by_hand_has_every_default() -> None:
+    run = Run(params=Params())
+    assert run.params.region == "us-east-1"
+    assert run.variables == {}
+    assert run.event_variables is None
+    assert (run.number, run.attempt, run.logical_date, run.schedule_id, run.event_id) == (1, 1, None, None, None)
+    assert run.idempotency_key == f"{run.id}:block"
+
+
+def test_the_idempotency_key_is_the_same_in_every_attempt() -> None:
+    run_id = uuid.uuid4()
+    first, second = (Run(id=run_id, block_id="load", attempt=attempt) for attempt in (1, 2))
+    assert first.idempotency_key == second.idempotency_key == f"{run_id}:load"
+
+
+def test_the_log_of_a_run_made_by_hand_goes_to_the_standard_library(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="penstock.pipeline"):
+        log = Run().log
+        log.debug("100 %s")
+        log.info("loaded", rows=3)
+        log.warning("slow")
+        log.error("wrong")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", "100 %s"),
+        ("INFO", "loaded {'rows': 3}"),
+        ("WARNING", "slow"),
+        ("ERROR", "wrong"),
+    ]
+
+
+def test_a_field_may_have_the_name_of_any_argument(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="penstock.pipeline"):
+        Run().log.info("text", message="field", self="field")
+    assert caplog.messages == ["text {'message': 'field', 'self': 'field'}"]
+
+
+def test_event_variables_are_decoded_when_they_are_first_read() -> None:
+    run = Run(event_variables=EventBody(kind=Kind.FORM, body=b"a=1&a=2&b=", content_type="", url=""))
+    assert run.event_variables == {"a": ["1", "2"], "b": ""}
+    assert run.event_variables is run.event_variables
+
+
+def test_importing_the_authoring_api_loads_nothing_heavy() -> None:
+    script = "import runner, sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not {"litestar", "asyncpg", "arq", "structlog", "asyncio", "rich_click"} & set(loaded.split())
+
+
+def test_the_example_of_the_docstring_type_checks(tmp_path) -> None:
+    import runner
+
+    source = "\n".join(line for line in runner.__doc__.splitlines() if line.startswith("    "))
+    (tmp_path / "example.py").write_text(textwrap.dedent(source))
+    options = ["--config-file=", "--check-untyped-defs", "--cache-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "mypy", *options, str(tmp_path / "example.py")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
