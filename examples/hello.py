@@ -1,5 +1,7 @@
 """The smallest pipeline with two blocks: greet whoever the payload names.
 
+Try it:
+
     curl -d '{"name": "Ada"}' <the URL of a token>
 """
 

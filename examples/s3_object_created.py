@@ -1,6 +1,7 @@
-"""React to new objects in a bucket: S3 and its kin POST an event notification with one or more records.
+"""React to new objects in a bucket: an S3 event notification holds one or more records, each about one object.
 
-Keys in notifications are URL-encoded with `+` for a space (docs.aws.amazon.com, "Event message structure").
+MinIO and Ceph POST it themselves; Amazon S3 needs something between that does, a Lambda function for example. Keys in
+notifications are URL-encoded, with `+` for a space (docs.aws.amazon.com, "Event message structure").
 """
 
 from typing import Any
