@@ -43,6 +43,7 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
             stream.stream,
             health.live,
             health.ready,
+            health.metrics,
             openapi.openapi_json,
             *api.handlers,
         ],

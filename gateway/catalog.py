@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -136,6 +137,8 @@ class Catalog:
         if self._signer is None:
             raise Invalid("Links are signed: set PENSTOCK_SECRET_KEYS, the same for every gateway, and start again.")
         schedule = await schedules.get(self._db, key)
+        merged = msgspec.json.decode(schedule.variables, type=dict[str, Any]) | new.variables
+        params.check(merged, await pipelines.get(self._db, schedule.pipeline_id))
         link_id = new_id()
         expires_at = await links.create(self._db, link_id, schedule_id=schedule.id, new=new)
         url = self._urls.hook(schedule.id, self._signer.sign(link_id))

@@ -13,6 +13,7 @@ from gateway import credentials, intake
 from gateway.catalog import Catalog
 from gateway.feed import Feed
 from gateway.inspector import Inspector
+from gateway.metrics import Metrics
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -20,7 +21,7 @@ from gateway.tail import Tail
 from gateway.urls import Urls
 from schemas import queue
 from schemas.changes import Channels
-from schemas.errors import Invalid, NotFound, TooLarge
+from schemas.errors import Invalid, NotFound, PenstockError, TooLarge
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.listener import Listener
@@ -61,6 +62,7 @@ class Core:
         self.redis = queue.connect(settings.redis_url)
         self.doorbell = Doorbell(self.redis, prefix=settings.redis_prefix)
         self.urls = Urls(settings)
+        self.metrics = Metrics()
         self.registry = Registry(self.db, hold_s=settings.hold_s)
         self.feed = Feed(self.db)
         self.tail = Tail(self.db)
@@ -109,6 +111,16 @@ class Core:
         Raises NotFound (the same for every way in which token and schedule do not fit), TooLarge, BadSignature,
         Malformed, Unavailable.
         """
+        with self.metrics.delivery_seconds.time():
+            try:
+                return await self._deliver(schedule, token, headers, read_body, dry_run=dry_run)
+            except PenstockError as error:
+                self.metrics.refused.labels(error.code).inc()
+                raise
+
+    async def _deliver(
+        self, schedule: str, token: str, headers: dict[str, str], read_body: ReadBody, *, dry_run: bool
+    ) -> Outcome:
         if not token.startswith(credentials.TOKEN_PREFIX):
             return await self._deliver_by_link(schedule, token, headers, read_body, dry_run=dry_run)
         gate = await self._find_gate(schedule, token)
@@ -157,6 +169,13 @@ class Core:
         self._ring([delivery], receipts)
         return await self._acknowledge(delivery, receipts[0])
 
+    async def measure(self) -> bytes:
+        """Write the metrics; raises Unavailable."""
+        for state, count in (await runs.count_active(self.db)).items():
+            self.metrics.active_runs.labels(state).set(count)
+        self.metrics.doorbell.set(self.doorbell.is_healthy)
+        return self.metrics.text()
+
     def _hear_changes(self, payload: bytes | None) -> None:
         self.feed.hear(payload)
         self.tail.hear(payload)
@@ -181,6 +200,11 @@ class Core:
         )
 
     async def _acknowledge(self, delivery: Delivery, receipt: Receipt) -> Outcome:
+        outcome = await self._describe(delivery, receipt)
+        self.metrics.deliveries.labels(delivery.source, outcome.status).inc()
+        return outcome
+
+    async def _describe(self, delivery: Delivery, receipt: Receipt) -> Outcome:
         if delivery.run_id is not None and receipt.number is not None:
             run = self._reference(delivery.run_id, receipt.number, RunState.QUEUED)
             return Outcome(event_id=receipt.event_id, status="accepted", runs=(run,))

@@ -1,12 +1,18 @@
-"""Is this process alive, and is it ready for deliveries? Open to everyone, so it says what, never why."""
+"""Is this process alive, is it ready for deliveries, and how do they fare?
+
+Health is open to everyone, so it says what, never why; metrics want a viewer's key unless a setting opens them.
+"""
 
 from typing import Literal
 
 import msgspec
 from litestar import Response, get
+from litestar.handlers import BaseRouteHandler
 
+from gateway.auth import Connection, needs
 from gateway.checks import check
 from gateway.handling import TheCore, TheDraining
+from schemas.states import Role
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -35,3 +41,14 @@ async def ready(core: TheCore, draining: TheDraining) -> Response[Ready]:
     if draining.is_set or "failed" in (checks["postgres"], checks["migrations"]):
         return Response(Ready("unready", checks), status_code=503, headers={"retry-after": "1"})
     return Response(Ready("degraded" if checks["redis"] == "failed" else "ready", checks))
+
+
+async def _guard_metrics(connection: Connection, handler: BaseRouteHandler) -> None:
+    if not connection.app.state.core.settings.metrics_public:
+        await needs(Role.VIEWER)(connection, handler)
+
+
+@get("/metrics", guards=[_guard_metrics], media_type="text/plain; version=0.0.4")
+async def metrics(core: TheCore) -> bytes:
+    """Write the metrics of this process in the Prometheus text format."""
+    return await core.measure()

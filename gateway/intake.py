@@ -5,9 +5,11 @@ In this order: whose signature, how it can be read, what it says it is, whether 
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
+from gateway.credentials import TOKEN_PREFIX
 from gateway.sources import Facts, Incoming, discover
 from schemas import payload
 from schemas.events import Delivery, fit_dedupe_key
@@ -91,6 +93,11 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def keep(headers: Mapping[str, str]) -> dict[str, str]:
     """Choose what is stored of the headers: all of them, secrets masked."""
     return {
-        name: MASK if _SECRET_NAME.search(name) and name not in _ID_NAMES else _OUR_TOKEN.sub(MASK, value)
+        name: MASK if _is_secret(name) else _OUR_TOKEN.sub(MASK, value) if TOKEN_PREFIX in value else value
         for name, value in headers.items()
     }
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(header: str) -> bool:
+    return header not in _ID_NAMES and _SECRET_NAME.search(header) is not None

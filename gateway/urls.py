@@ -4,12 +4,15 @@ import uuid
 
 from schemas.settings import Settings
 
+EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - recognised, not bound
+
 
 class Urls:
     """Absolute URLs of this gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base = settings.public_url.rstrip("/") or f"http://{settings.host}:{settings.port}"
+        host = "127.0.0.1" if settings.host in EVERY_ADDRESS else settings.host
+        self._base = settings.public_url.rstrip("/") or f"http://{host}:{settings.port}"
 
     def run(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}"

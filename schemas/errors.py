@@ -57,7 +57,7 @@ class Malformed(Invalid):
 
 
 class Unauthenticated(PenstockError):
-    """A valid API key is needed: send it as `Authorization: Bearer psk_...`."""
+    """A valid API key is needed: send it as `Authorization: Bearer KEY`."""
 
     code = "unauthenticated"
 

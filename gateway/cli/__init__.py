@@ -15,15 +15,16 @@ from schemas.errors import PenstockError
 COMMANDS = {
     "up": "Run everything on this machine: Postgres, Redis, gateway and runner.",
     "demo": "Show a webhook become a finished run, in a minute.",
-    "pipelines": "List, inspect, pause and run pipelines.",
+    "pipelines": "List, inspect, pause and unpause pipelines.",
     "schedules": "Say what may start a pipeline, and how.",
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
-    "runs": "List, inspect, watch, cancel and resume runs.",
+    "runs": "List, inspect, watch and cancel runs, and read their logs.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",
     "migrate": "Bring the database up to date.",
+    "bench": "Measure Penstock on this machine.",
     "doctor": "Check this installation and say what to do.",
 }
 MODULES = {"gateway": "roles", "runner": "roles", "migrate": "roles"}  # otherwise named like the command

@@ -56,7 +56,7 @@ class StreamedLine(LogLine, frozen=True, kw_only=True):
 
 @click.group()
 def runs() -> None:
-    """See runs, watch them live, and read what they wrote."""
+    """See runs, watch them live, cancel them, and read what they wrote."""
 
 
 @runs.command()
@@ -100,6 +100,17 @@ def show(session: Session, *, run_id: str) -> None:
     """Show one run: states, durations, errors, variables and the event that caused it."""
     raw = session.client.fetch("GET", path("runs", run_id))
     session.output.record(raw, lambda: describe(read(raw, Run), session.output))
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@connected
+def cancel(session: Session, *, run_id: str) -> None:
+    """Cancel a run: a queued one at once, a running one as soon as its blocks let go."""
+    raw = session.client.fetch("POST", path("runs", run_id, "cancel"))
+    session.output.record(raw, lambda: describe(read(raw, Run), session.output))
+    if read(raw, Run).state is not RunState.CANCELLED:
+        session.output.note(f"It is asked to end; see it with: penstock runs watch {run_id}")
 
 
 @runs.command()

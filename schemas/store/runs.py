@@ -89,6 +89,12 @@ async def cancel(db: Db, run_id: uuid.UUID) -> RunState | None:
     return None if state is None else RunState(state)
 
 
+async def count_active(db: Db) -> dict[RunState, int]:
+    """Count the runs that wait and those that execute."""
+    row = await db.fetchrow(SQL["active"])
+    return {RunState(state): count for state, count in row.items()} if row else {}
+
+
 async def block_runs(db: Db, run_id: uuid.UUID) -> list[BlockRun]:
     """Read the blocks of a run that have begun, in no order."""
     return [msgspec.convert(row, BlockRun) for row in await db.fetch(SQL["block_runs"], run_id)]

@@ -77,5 +77,10 @@ SELECT block_id, state, attempt, row_count, duration_ms, started_at, finished_at
 FROM block_runs
 WHERE run_id = $1
 
+-- name: active
+-- How many runs wait, and how many execute.
+SELECT (SELECT count(*) FROM runs WHERE state = 'queued') AS queued,
+       (SELECT count(*) FROM runs WHERE state = 'running') AS running
+
 -- name: exists
 SELECT id FROM runs WHERE id = $1::uuid OR number = $2::bigint
