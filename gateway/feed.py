@@ -7,7 +7,7 @@ it holds a position in a short shared backlog, and one that falls behind the bac
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -25,8 +25,11 @@ log = structlog.get_logger()
 POLL_S = 1.0
 PING_S = 15.0
 PAGE = 1000
+READS_AT_ONCE = 3
+RETRY_S = 0.3
 BACKLOG = 2000
 BACKLOG_BYTES = 2 << 20
+WRITE_BYTES = 64 << 10  # at most, give or take a frame, waits for a reader that does not read
 SHORTEST_TICK_S = 0.002
 LONGEST_TICK_S = 0.2
 TICK_PER_WATCHER_S = 5e-5  # a write costs 10 to 20 us: many watchers get fewer, larger writes
@@ -41,6 +44,7 @@ class Backlog(Generic[Entry]):
     def __init__(self) -> None:
         self._frames: deque[tuple[Entry, bytes]] = deque()
         self._bytes = 0
+        self._told = 0  # position of the oldest frame that nobody was told of: nothing newer may go
         self._news: asyncio.Future[None] | None = None
         self.first = 0  # position of the oldest frame still here
         self.watchers = 0
@@ -54,17 +58,26 @@ class Backlog(Generic[Entry]):
         """Add a frame and let the oldest go; `tell` wakes the watchers."""
         self._frames.append((entry, frame))
         self._bytes += len(frame)
-        while len(self._frames) > BACKLOG or self._bytes > BACKLOG_BYTES:
+        while self.first < self._told and (len(self._frames) > BACKLOG or self._bytes > BACKLOG_BYTES):
             self._bytes -= len(self._frames.popleft()[1])
             self.first += 1
 
-    def since(self, position: int, wanted: Callable[[Entry], bool] = lambda _entry: True) -> bytes:
-        """Join the wanted frames from a position on."""
-        newest = islice(self._frames, position - self.first, None)
-        return b"".join(frame for entry, frame in newest if wanted(entry))
+    def since(self, position: int, wanted: Callable[[Entry], bool] = lambda _entry: True) -> tuple[bytes, int]:
+        """Join the wanted frames from a position on, enough for one write; the other result is the position after."""
+        chosen: list[bytes] = []
+        size = 0
+        for entry, frame in islice(self._frames, position - self.first, None):
+            position += 1
+            if wanted(entry):
+                chosen.append(frame)
+                size += len(frame)
+            if size >= WRITE_BYTES:
+                break
+        return b"".join(chosen), position
 
     def tell(self) -> None:
         """Wake everyone who waits."""
+        self._told = self.next
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
         self._news = None
@@ -104,6 +117,7 @@ class Feed:
         self._db = db
         self._channels: dict[uuid.UUID, Channel] = {}
         self._dirty: set[uuid.UUID] = set()
+        self._turns = asyncio.Semaphore(READS_AT_ONCE)
         self._wake = asyncio.Event()
         self._draining = False
         self._task: asyncio.Task[None] | None = None
@@ -143,11 +157,12 @@ class Feed:
             async for history in self._history(run_id, after=after, until=position):
                 yield history
             while True:
-                if position + 1 < channel.first:
-                    yield frames.gap(run_id=run_id, **{"from": position + 1, "to": channel.first - 1})
+                if (missing := position + 1) < channel.first:
                     position = channel.first - 1
-                if position < channel.seq:
-                    pending, position = channel.since(position + 1), channel.seq
+                    yield frames.gap(run_id=run_id, **{"from": missing, "to": position})
+                elif position < channel.seq:
+                    pending, following = channel.since(position + 1)
+                    position = following - 1
                     yield pending
                 elif channel.end is not None:
                     yield channel.end
@@ -189,7 +204,8 @@ class Feed:
         return channel
 
     async def _open(self, run_id: uuid.UUID) -> Channel:
-        heads = await changes.heads(self._db, [run_id])
+        async with self._turns:
+            heads = await changes.heads(self._db, [run_id])
         if run_id not in heads:
             raise NotFound(f"There is no run {run_id}.")
         seq, has_ended = heads[run_id]
@@ -207,13 +223,24 @@ class Feed:
     async def _history(self, run_id: uuid.UUID, *, after: int, until: int) -> AsyncIterator[bytes]:
         """Read what was before the watcher came, at the watcher's own pace."""
         while after < until:
-            page = await changes.of_runs(self._db, {run_id: after}, limit=PAGE)
+            page = await self._read(run_id, after)
             page = [change for change in page if change.seq <= until]
             if not page:
                 yield frames.gap(run_id=run_id, **{"from": after + 1, "to": until})  # purged
                 return
             after = page[-1].seq
             yield b"".join(frames.frame(change) for change in page)
+
+    async def _read(self, run_id: uuid.UUID, after: int) -> Sequence[Change]:
+        """Read one page in turn, so that a thousand who come back at once queue here and not for connections."""
+        while True:
+            try:
+                async with self._turns:
+                    return await changes.of_runs(self._db, {run_id: after}, limit=PAGE)
+            except Unavailable:
+                if self._draining:
+                    raise
+                await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
         while True:
@@ -222,7 +249,10 @@ class Feed:
             except TimeoutError:
                 self._dirty.update(self._channels)
             self._wake.clear()
-            await self._read_dirty()
+            try:
+                await self._read_dirty()
+            except Exception:
+                log.exception("changes were not read, trying again")
             watchers = sum(channel.watchers for channel in self._channels.values())
             await asyncio.sleep(min(LONGEST_TICK_S, max(SHORTEST_TICK_S, watchers * TICK_PER_WATCHER_S)))
 

@@ -89,11 +89,11 @@ class Tail:
             async for history in self._history(wanted, after=after or now, until=now):
                 yield history
             while not self._draining:
-                if position < self._backlog.first:
-                    yield frames.gap(missed=self._backlog.first - position)
+                if (missed := self._backlog.first - position) > 0:
                     position = self._backlog.first
-                if position < self._backlog.next:
-                    pending, position = self._backlog.since(position, wanted), self._backlog.next
+                    yield frames.gap(missed=missed)
+                elif position < self._backlog.next:
+                    pending, position = self._backlog.since(position, wanted)
                     if pending:
                         yield pending
                 elif not await self._backlog.news(PING_S):
@@ -126,6 +126,8 @@ class Tail:
                 await self._read_news()
             except Unavailable as error:
                 log.warning("watchers wait for the database", error=error.message)
+            except Exception:
+                log.exception("changes were not read, trying again")
             await asyncio.sleep(TICK_S)
 
     async def _read_news(self) -> None:

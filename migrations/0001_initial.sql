@@ -52,6 +52,7 @@ CREATE TABLE schedules (
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz
 );
+CREATE INDEX schedules_of_a_pipeline ON schedules (pipeline_id);
 
 CREATE TABLE tokens (
     id uuid PRIMARY KEY,
@@ -183,7 +184,7 @@ CREATE UNIQUE INDEX one_run_per_item_of_an_event ON runs (event_id, item) WHERE 
 CREATE UNIQUE INDEX run_key_is_unique_per_pipeline ON runs (pipeline_id, run_key) WHERE run_key IS NOT NULL;
 CREATE INDEX runs_of_a_pipeline ON runs (pipeline_id, id);
 CREATE INDEX runs_of_a_schedule ON runs (schedule_id, id) WHERE schedule_id IS NOT NULL;
-CREATE INDEX runs_queued ON runs (pipeline_id, id) WHERE state = 'queued';
+CREATE INDEX runs_queued ON runs (pipeline_id, schedule_id, id) WHERE state = 'queued';
 CREATE INDEX runs_running ON runs (lease_owner) WHERE state = 'running';
 CREATE INDEX runs_that_did_not_succeed ON runs (id) WHERE state IN ('failed', 'cancelled');
 

@@ -30,7 +30,7 @@ from schemas.store.db import Database
 
 log = structlog.get_logger()
 
-LAST_COMMITS_S = 5.0  # with Postgres away, others find out by the lease
+LAST_COMMITS_S = 3.0  # with Postgres away, others find out by the lease
 
 
 class Runner:

@@ -1,7 +1,6 @@
 """The pool of block hosts: warm processes that execute users' blocks, replaced when they die."""
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from runner.child import Child, OnLog
 from runner.wire import Call, Failed, Outcome, Reason
 from schemas.runs import RunError
 
+_STARVED_AFTER = 0.025  # seconds in which no host became free
+_TOO_LONG = 0.25  # seconds that a block waits at most before there are more hosts, if there may be
 _START_DELAYS = (0.0, 0.2, 1.0, 5.0)  # seconds before the next start, after none, one, two, ... failed in a row
 
 
@@ -33,7 +34,9 @@ class Hosts:
         self._idle: list[tuple[float, Child]] = []  # with the time of last use, the most recent one last
         self._busy: set[Child] = set()
         self._outdated: set[Child] = set()
-        self._waiting: deque[asyncio.Future[Child | Failed]] = deque()
+        self._waiting: dict[asyncio.Future[Child | Failed], float] = {}  # with the time since when, in that order
+        self._freed_at = 0.0
+        self._grow_timer: asyncio.TimerHandle | None = None
         self._starts: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.Task[None]] = set()
         self._failed_starts = 0
@@ -50,6 +53,8 @@ class Hosts:
         self._is_stopping = True
         if self._shrink_timer is not None:
             self._shrink_timer.cancel()
+        if self._grow_timer is not None:
+            self._grow_timer.cancel()
         self._fail_waiting(_not_executed(Reason.CANCELLED, "the runner stops"), len(self._waiting))
         for start in self._starts:
             start.cancel()
@@ -104,8 +109,9 @@ class Hosts:
 
     async def _wait(self, cancelled: asyncio.Event | None) -> Child | Failed:
         waiter: asyncio.Future[Child | Failed] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting[waiter] = asyncio.get_running_loop().time()
         self._fill()
+        self._watch_growth()
         watch = None if cancelled is None else asyncio.create_task(self._fail_when(cancelled, waiter))
         try:
             return await waiter
@@ -114,26 +120,31 @@ class Hosts:
                 self._take_back(child)
             raise
         finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            self._waiting.pop(waiter, None)
             if watch is not None:
                 watch.cancel()
 
     async def _fail_when(self, cancelled: asyncio.Event, waiter: asyncio.Future[Child | Failed]) -> None:
         await cancelled.wait()
         if not waiter.done():
-            self._waiting.remove(waiter)
+            del self._waiting[waiter]
             waiter.set_result(_not_executed(Reason.CANCELLED, "cancelled before it was started"))
 
     def _fail_waiting(self, failure: Failed, count: int) -> None:
-        while count and self._waiting:
-            waiter = self._waiting.popleft()
+        while count and (waiter := self._next_waiter()) is not None:
             if not waiter.done():
                 waiter.set_result(failure)
                 count -= 1
 
+    def _next_waiter(self) -> asyncio.Future[Child | Failed] | None:
+        waiter = next(iter(self._waiting), None)
+        if waiter is not None:
+            del self._waiting[waiter]
+        return waiter
+
     def _take_back(self, child: Child) -> None:
         self._busy.discard(child)
+        self._freed_at = asyncio.get_running_loop().time()
         if child.is_usable and child not in self._outdated and not self._is_stopping:
             self._offer(child)
         else:
@@ -141,8 +152,7 @@ class Hosts:
             self._fill()
 
     def _offer(self, child: Child) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
+        while (waiter := self._next_waiter()) is not None:
             if not waiter.done():
                 self._busy.add(child)
                 waiter.set_result(child)
@@ -162,9 +172,25 @@ class Hosts:
             self._shrink_timer = loop.call_later(pause, self._shrink)
 
     def _fill(self) -> None:
-        wanted = min(self._limit, max(self._warm, len(self._busy) + len(self._waiting)))
-        while self.size < wanted and not self._is_stopping:
+        while self.size < self._warm and not self._is_stopping:
             self._keep(self._starts, self._start_child())
+
+    def _watch_growth(self) -> None:
+        if self._grow_timer is None and self.size < self._limit:
+            self._grow_timer = asyncio.get_running_loop().call_later(_STARVED_AFTER, self._grow)
+
+    def _grow(self) -> None:
+        """Start more hosts when those that are there let blocks wait: short blocks are faster with few hosts."""
+        self._grow_timer = None
+        if not self._waiting or self._is_stopping:
+            return
+        now = asyncio.get_running_loop().time()
+        oldest = next(iter(self._waiting.values()))
+        if now - max(self._freed_at, oldest) >= _STARVED_AFTER or now - oldest >= _TOO_LONG:
+            wanted = min(self._limit - self.size, len(self._waiting) - len(self._starts))
+            for _ in range(wanted):
+                self._keep(self._starts, self._start_child())
+        self._watch_growth()
 
     async def _start_child(self) -> None:
         await asyncio.sleep(_START_DELAYS[min(self._failed_starts, len(_START_DELAYS) - 1)])

@@ -26,7 +26,7 @@ from schemas.store.db import AWAY, Database
 log = structlog.get_logger()
 
 MARGIN_S = 1.0
-LOCK_RETRY_S = 0.1
+RETRY_S = 0.1
 
 
 class Lease:
@@ -87,9 +87,11 @@ class Lease:
                     leases.beat(self._db, self.runner_id, lease_s=self._settings.lease_s), self._settings.lease_s / 2
                 )
             except (Unavailable, TimeoutError):
-                if time.monotonic() > trusted_until and self._owned:
-                    self._lose_everything("the lease could not be renewed")
-                await asyncio.sleep(LOCK_RETRY_S)
+                await self._miss_a_beat(trusted_until)
+                continue
+            except Exception:
+                log.exception("lease not renewed, trying again")
+                await self._miss_a_beat(trusted_until)
                 continue
             if beat is None:
                 await self._start_over()
@@ -99,6 +101,11 @@ class Lease:
             trusted_until = begun + self._settings.lease_s - MARGIN_S
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._settings.heartbeat_s)
+
+    async def _miss_a_beat(self, trusted_until: float) -> None:
+        if time.monotonic() > trusted_until and self._has_more_to_lose():
+            self._lose_everything("the lease could not be renewed")
+        await asyncio.sleep(RETRY_S)
 
     async def _obey(self, beat: leases.Beat) -> None:
         for run_id in beat.cancel & self._owned.keys():
@@ -122,6 +129,9 @@ class Lease:
         with contextlib.suppress(PenstockError):
             await self._register()
 
+    def _has_more_to_lose(self) -> bool:
+        return any(ownership.reason is not Reason.LOST for ownership in self._owned.values())
+
     def _lose_everything(self, why: str) -> None:
         log.warning("lease lost", why=why, runs=len(self._owned))
         for ownership in self._owned.values():
@@ -141,7 +151,7 @@ class Lease:
                     await _first_of(gone, self._renamed)
                 finally:
                     connection.terminate()
-            await asyncio.sleep(LOCK_RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

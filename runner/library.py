@@ -9,7 +9,6 @@ import structlog
 
 from runner import loader
 from runner.hosts import Hosts
-from schemas.errors import PenstockError
 from schemas.pipelines import Definition
 from schemas.store import pipelines
 from schemas.store.db import Database
@@ -59,8 +58,8 @@ class Library:
             if loader.fingerprint(self._directory) != self._fingerprint:
                 try:
                     await self._read()
-                except PenstockError as error:
-                    log.warning("pipelines are not published, trying again", error=error.message)
+                except Exception:
+                    log.exception("pipelines are not published, trying again")
                     self._fingerprint = {}
 
     async def _read(self) -> None:
@@ -71,8 +70,10 @@ class Library:
             await pipelines.file_is_gone(self._db, path)
         broken = {definition.path for definition in found if definition.graph is None}
         kept = {name: old for name, old in self._definitions.items() if old.path in broken}
+        is_edit = bool(before)
         self._definitions = kept | {definition.id: definition for definition in found if definition.graph is not None}
-        self._hosts.retire()
+        if is_edit:
+            self._hosts.retire()
         self._report(found)
 
     def _report(self, found: list[Definition]) -> None:

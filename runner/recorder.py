@@ -136,17 +136,27 @@ class Recorder:
     async def _commit(self, leaves: list[_Leaf]) -> Sequence[bool]:
         for leaf in leaves:
             leaf.is_open = False
+        current = _of_newest_claims(leaves)
         applied = await ledger.record(
             self._db,
-            [leaf.run for leaf in leaves],
-            blocks=[entry for leaf in leaves for entry in leaf.blocks.values()],
-            outputs=[entry for leaf in leaves for entry in leaf.outputs],
-            changes=[entry for leaf in leaves for entry in leaf.changes],
-            logs=[entry for leaf in leaves for entry in leaf.logs],
+            [leaf.run for leaf in current],
+            blocks=[entry for leaf in current for entry in leaf.blocks.values()],
+            outputs=[entry for leaf in current for entry in leaf.outputs],
+            changes=[entry for leaf in current for entry in leaf.changes],
+            logs=[entry for leaf in current for entry in leaf.logs],
             clock_ahead_s=self._clock.ahead_s,
         )
         self._doorbell.tell(applied)
-        return [leaf.run.run_id in applied for leaf in leaves]
+        own = frozenset(current)
+        return [leaf in own and leaf.run.run_id in applied for leaf in leaves]
+
+
+def _of_newest_claims(leaves: Sequence[_Leaf]) -> list[_Leaf]:
+    """Leave out what an earlier claim of ours still had to say of a run: entries name the run, not the claim."""
+    newest: dict[uuid.UUID, int] = {}
+    for leaf in leaves:
+        newest[leaf.run.run_id] = max(leaf.run.epoch, newest.get(leaf.run.run_id, 0))
+    return [leaf for leaf in leaves if leaf.run.epoch == newest[leaf.run.run_id]]
 
 
 def _error(error: RunError | None) -> bytes | None:

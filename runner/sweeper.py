@@ -99,3 +99,5 @@ class Sweeper:
                 await self.sweep()
             except PenstockError as error:
                 log.warning("sweep failed, trying again", error=type(error).__name__)
+            except Exception:
+                log.exception("sweep broke, trying again")

@@ -76,6 +76,9 @@ class DoorbellWorker(Worker):
             except REDIS_FAULTS as error:
                 log.warning("queue is away, trying again", error=type(error).__name__)
                 await asyncio.sleep(PAUSE_S)
+            except Exception:
+                log.exception("queue was not read, trying again")
+                await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._rung.wait(), self.poll_delay_s)
 

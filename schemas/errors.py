@@ -57,7 +57,7 @@ class Malformed(Invalid):
 
 
 class Unauthenticated(PenstockError):
-    """A valid API key is needed: send it as `Authorization: Bearer KEY`."""
+    """A valid API key is needed: send it in the header Authorization, after the word Bearer."""
 
     code = "unauthenticated"
 

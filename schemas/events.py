@@ -65,7 +65,7 @@ class EventBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fit_dedupe_key(key: str) -> str:
-    """Keep a sender's id as it is, or its SHA-256 when it is too long to be indexed."""
-    if len(key) <= DEDUPE_KEY_LIMIT:
+    """Keep a sender's id as it is, or its SHA-256 when Postgres cannot: too long to be indexed, or with a NUL."""
+    if len(key) <= DEDUPE_KEY_LIMIT and "\0" not in key:
         return key
     return "sha256:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

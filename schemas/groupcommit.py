@@ -113,11 +113,19 @@ class GroupCommit(Generic[Row, Result]):
                 await self._isolate(batch, error)
                 return
             else:
-                for entry, result in zip(batch, results, strict=True):
-                    self._release(entry)
-                    if not entry.future.done():
-                        entry.future.set_result(result)
+                self._answer(batch, results)
                 return
+
+    def _answer(self, batch: list[_Entry[Row, Result]], results: Sequence[Result]) -> None:
+        if len(results) != len(batch):
+            error = RuntimeError(f"{len(results)} results for {len(batch)} rows")
+            for entry in batch:
+                self._fail(entry, error)
+            return
+        for entry, result in zip(batch, results, strict=True):
+            self._release(entry)
+            if not entry.future.done():
+                entry.future.set_result(result)
 
     async def _flush_watched(self, rows: list[Row]) -> Sequence[Result]:
         """Flush, and let rows whose time is up go even when the flush hangs."""

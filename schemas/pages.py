@@ -12,6 +12,7 @@ from schemas.errors import Invalid
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 200
+LARGEST_NUMBER = 2**31 - 1
 Item = TypeVar("Item")
 
 
@@ -60,7 +61,9 @@ class Page(msgspec.Struct, frozen=True):
             return 0
         if not (self.after.isascii() and self.after.isdigit() and len(self.after) <= 10):
             raise _not_ours()
-        return int(self.after)
+        if (number := int(self.after)) > LARGEST_NUMBER:
+            raise _not_ours()
+        return number
 
     def listing(self, found: Sequence[Item], key: Callable[[Item], object]) -> Listing[Item]:
         """Make the answer out of `limit + 1` items found."""
@@ -75,7 +78,7 @@ def _encode(key: str) -> str:
 
 def _decode(cursor: str) -> str:
     try:
-        text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        text = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError):
         raise _not_ours() from None
     if "\0" in text:

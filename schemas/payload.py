@@ -17,7 +17,6 @@ import msgspec
 
 from schemas.errors import Malformed
 
-FORM_FIELDS_LIMIT = 10_000
 _scan = msgspec.json.Decoder(msgspec.Raw).decode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 

@@ -54,12 +54,11 @@ redis.call('PUBLISH', KEYS[4], ARGV[4])
 # A job is gone once it was heard: from then on Postgres alone knows where the run stands.
 _TAKE = """
 local taken = redis.call('ZPOPMIN', KEYS[1], ARGV[1])
-local ids, keys = {}, {}
+local ids = {}
 for i = 1, #taken, 2 do
   ids[#ids + 1] = taken[i]
-  keys[#keys + 1] = 'arq:job:' .. taken[i]
+  redis.call('DEL', 'arq:job:' .. taken[i])
 end
-if #keys > 0 then redis.call('DEL', unpack(keys)) end
 return ids
 """
 

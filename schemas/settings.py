@@ -56,7 +56,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     Raises SettingsError that names the variable, and the nearest known one when it is misspelt.
     """
-    values = dict(_named(os.environ if environ is None else environ))
+    values = _named(os.environ if environ is None else environ)
     known = set(Settings.__struct_fields__)
     for name in values:
         if name not in known:
@@ -70,22 +70,25 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(f"{PREFIX}{path.rstrip('`').upper()}: {message}") from None
 
 
-def _named(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    pairs = []
+def _named(environ: Mapping[str, str]) -> dict[str, str]:
+    values: dict[str, str] = {}
     for key, value in environ.items():
         if not key.startswith(PREFIX):
             continue
         name = key[len(PREFIX) :].lower()
         if name.endswith("_file") and name.removesuffix("_file") in Settings.__struct_fields__:
-            pairs.append((name.removesuffix("_file"), _read_secret(key, value)))
-        else:
-            pairs.append((name, value))
-    return pairs
+            name, value = name.removesuffix("_file"), _read_secret(key, value)
+        if name in values:
+            raise SettingsError(f"{PREFIX}{name.upper()} is given twice")
+        values[name] = value
+    return values
 
 
 def _read_secret(variable: str, path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable} names a file that cannot be read: it is not UTF-8") from None
     except OSError as error:
         raise SettingsError(f"{variable} names a file that cannot be read: {error.strerror}") from None

@@ -11,7 +11,7 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from schemas.errors import Conflict, Unavailable, UnsafeDatabase
+from schemas.errors import Conflict, Invalid, Unavailable, UnsafeDatabase
 
 T = TypeVar("T")
 Record = asyncpg.Record
@@ -141,11 +141,13 @@ class Database:
 
 @asynccontextmanager
 async def _faults() -> AsyncIterator[None]:
-    """Turn asyncpg's errors into ours: away is Unavailable, a broken uniqueness is Conflict, the rest stays."""
+    """Turn asyncpg's errors into ours: Unavailable when it is away, Conflict or Invalid when it refuses a value."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
         raise Conflict(f"{(error.constraint_name or 'This').replace('_', ' ')}: it exists already.") from error
+    except asyncpg.DataError as error:
+        raise Invalid("A value cannot be stored: a text with a NUL, or a time or number out of range.") from error
     except AWAY as error:
         raise Unavailable("The database is away.") from error
 

@@ -86,7 +86,7 @@ async def _claim(
 
 
 async def release(db: Db, runner_id: uuid.UUID, run_ids: Collection[uuid.UUID]) -> list[Ring]:
-    """Hand runs that this runner owns back to the queue and return what to ring for them."""
+    """Hand runs that this runner owns back, end those that shall be cancelled, and return what to ring for them all."""
     return [Ring(*row) for row in await db.fetch(SQL["release"], runner_id, list(run_ids))]
 
 

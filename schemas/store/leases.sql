@@ -89,21 +89,25 @@ LEFT JOIN schedules s ON s.id = r.schedule_id
 WHERE r.id = ANY ($1::uuid[]) AND (p.max_active_runs IS NOT NULL OR s.max_active_runs IS NOT NULL)
 
 -- name: release
--- A runner hands runs of its own back; what was begun does not count as an attempt.
+-- A runner hands runs of its own back to the queue, where what was begun does not count as an attempt; those that shall be
+-- cancelled end here, since nobody would take them again.
 WITH mine AS (
     SELECT id FROM runs
     WHERE id = ANY ($2::uuid[]) AND lease_owner = $1 AND state = 'running'
     ORDER BY id
     FOR UPDATE
 ), back AS (
-    UPDATE runs r SET state = 'queued', epoch = r.epoch + 1, dispatch = r.dispatch + 1, attempt = r.attempt - 1,
-                      seq = r.seq + 1, lease_owner = NULL
+    UPDATE runs r SET
+        state = CASE WHEN r.cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+        finished_at = CASE WHEN r.cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+        attempt = r.attempt - CASE WHEN r.cancel_requested_at IS NULL THEN 1 ELSE 0 END,
+        epoch = r.epoch + 1, dispatch = r.dispatch + 1, seq = r.seq + 1, lease_owner = NULL
     FROM mine
     WHERE r.id = mine.id
-    RETURNING r.id, r.dispatch, r.seq, r.attempt, r.pipeline_id, r.schedule_id
+    RETURNING r.id, r.dispatch, r.state, r.seq, r.attempt, r.pipeline_id, r.schedule_id
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
-    SELECT id, seq, 'run', 'queued', attempt FROM back
+    SELECT id, seq, 'run', state, attempt FROM back
 )
 SELECT id, dispatch, coalesce(schedule_id::text, pipeline_id) AS lane FROM back
 
@@ -113,7 +117,8 @@ DELETE FROM runners WHERE id = $1
 
 -- name: dead_runners
 -- Runners whose lease ran out, or whose process is gone: its lock is free and its heart stopped. After a restart of
--- Postgres, which frees every lock and stops every heart, all of them get one lease to come back.
+-- Postgres, which frees every lock and stops every heart, all of them get one lease to come back. An owner that is not in
+-- the table any more is dead, too: its last claim was under way when it left.
 SELECT n.id
 FROM runners n
 WHERE clock_timestamp() > greatest(n.lease_expires_at, pg_postmaster_start_time() + $1 * interval '1 second')
@@ -123,6 +128,10 @@ WHERE clock_timestamp() > greatest(n.lease_expires_at, pg_postmaster_start_time(
            SELECT 1 FROM pg_locks l
            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
              AND (l.classid::bigint << 32 | l.objid::bigint) = uuid_lock(n.id)))
+UNION
+SELECT r.lease_owner
+FROM runs r
+WHERE r.state = 'running' AND NOT EXISTS (SELECT 1 FROM runners n WHERE n.id = r.lease_owner)
 
 -- name: reclaim
 -- Take the runs of dead runners back: to the queue, to cancelled if that was asked for, or to failed when they have killed
@@ -158,19 +167,32 @@ DELETE FROM runners n
 WHERE n.id = ANY ($1::uuid[]) AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.state = 'running' AND r.lease_owner = n.id)
 
 -- name: due
--- Queued runs that should have been taken by now, the oldest of each pipeline first, as far as its limit has room.
-SELECT r.id, r.dispatch, coalesce(r.schedule_id::text, r.pipeline_id) AS lane
+-- Queued runs that should have been taken by now: the schedules of a pipeline in turns, each with its oldest runs, as far as
+-- its own limit and that of the pipeline have room.
+SELECT r.id, r.dispatch, coalesce(r.schedule_id::text, p.id) AS lane
 FROM pipelines p
 CROSS JOIN LATERAL (
-    SELECT q.id, q.dispatch, q.schedule_id, q.pipeline_id
-    FROM runs q
-    LEFT JOIN schedules s ON s.id = q.schedule_id
-    WHERE q.state = 'queued'
-      AND q.pipeline_id = p.id
-      AND q.cancel_requested_at IS NULL
-      AND q.created_at < clock_timestamp() - $2 * interval '1 second'
-      AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
-    ORDER BY q.id
+    SELECT q.*
+    FROM schedules s
+    CROSS JOIN LATERAL (
+        SELECT id, dispatch, schedule_id, row_number() OVER (ORDER BY id) AS turn
+        FROM runs
+        WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id = s.id AND cancel_requested_at IS NULL
+          AND created_at < clock_timestamp() - $2 * interval '1 second'
+        ORDER BY id
+        LIMIT least(200, greatest(0, coalesce(s.max_active_runs, 200) - (
+            SELECT count(*) FROM runs a
+            WHERE a.state = 'running' AND a.schedule_id = s.id AND s.max_active_runs IS NOT NULL)))
+    ) q
+    WHERE s.pipeline_id = p.id AND (s.on_paused = 'run' OR NOT (p.is_paused OR s.is_paused))
+    UNION ALL
+    (SELECT id, dispatch, schedule_id, row_number() OVER (ORDER BY id)
+     FROM runs
+     WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id IS NULL AND cancel_requested_at IS NULL
+       AND created_at < clock_timestamp() - $2 * interval '1 second' AND NOT p.is_paused
+     ORDER BY id
+     LIMIT 200)
+    ORDER BY turn, id
     LIMIT least(200, greatest(0, coalesce(p.max_active_runs, 200) - (
         SELECT count(*) FROM runs a WHERE a.state = 'running' AND a.pipeline_id = p.id AND p.max_active_runs IS NOT NULL)))
 ) r

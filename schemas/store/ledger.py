@@ -25,6 +25,7 @@ async def record(
 ) -> set[uuid.UUID]:
     """Write everything in one statement and return the runs whose entries took effect; the others are lost to us.
 
+    Each run comes once in `runs`: the other entries are fenced by the epoch that it has there.
     `clock_ahead_s` is how far the database's clock is ahead of the one on which the entries' moments were taken.
     """
     columns: list[list[object]] = []

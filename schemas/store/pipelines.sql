@@ -44,7 +44,7 @@ WHERE id = $1
 SELECT id, version, doc, graph, params_schema, max_active_runs, is_paused, file, error, created_at, updated_at
 FROM pipelines
 WHERE ($1::text IS NULL OR id > $1)
-  AND ($2::text IS NULL OR id ILIKE '%' || $2 || '%')
+  AND ($2::text IS NULL OR strpos(lower(id), lower($2)) > 0)
 ORDER BY id
 LIMIT $3
 

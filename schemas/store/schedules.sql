@@ -21,7 +21,7 @@ WHERE deleted_at IS NULL
   AND ($1::uuid IS NULL OR id < $1)
   AND ($2::text IS NULL OR pipeline_id = $2)
   AND ($3::text IS NULL OR source = $3)
-  AND ($4::text IS NULL OR name ILIKE '%' || $4 || '%')
+  AND ($4::text IS NULL OR strpos(lower(name), lower($4)) > 0)
 ORDER BY id DESC
 LIMIT $5
 
