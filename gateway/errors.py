@@ -148,7 +148,7 @@ def describe_error(error: PenstockError) -> Problem:
         status=status,
         code=error.code,
         detail=redact(error.message),
-        errors=error.errors if isinstance(error, Invalid) else (),
+        errors=tuple(_redacted(field) for field in error.errors) if isinstance(error, Invalid) else (),
         extra=error.extra,
         headers=_headers(error),
     )
@@ -163,6 +163,10 @@ def describe_http_exception(error: HTTPException) -> Problem:
         return _describe_unexpected(error)
     code, detail = _FOUND_BY_FRAMEWORK.get(status, ("refused", None))
     return Problem(status=status, code=code, detail=detail or redact(error.detail), headers=error.headers or {})
+
+
+def _redacted(field: FieldError) -> FieldError:
+    return FieldError(redact(field.pointer), redact(field.message))
 
 
 def _headers(error: PenstockError) -> dict[str, str]:

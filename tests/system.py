@@ -120,6 +120,10 @@ class Penstock:
         await eventually(lambda: self._has_said(process, "runner is ready"), timeout=20)
         return process
 
+    async def start(self, **settings: object) -> tuple[Process, Process]:
+        """Start a gateway and a runner at the same time."""
+        return await asyncio.gather(self.start_gateway(**settings), self.start_runner(**settings))
+
     def _start(self, role: str, settings: Mapping[str, object]) -> Process:
         environ = self.environ | {f"PENSTOCK_{name.upper()}": str(value) for name, value in settings.items()}
         process = Process(role, environ, log=self.directory / f"{role}-{len(self.processes)}.log")

@@ -11,6 +11,7 @@ from runner import Run, pipeline
 
 raises = pipeline("raises")
 exits = pipeline("exits")
+leaves_at_once = pipeline("leaves_at_once")
 segfaults = pipeline("segfaults")
 spins = pipeline("spins")
 flaky = pipeline("flaky")
@@ -20,6 +21,7 @@ branches = pipeline("branches")
 class ChattyParams(msgspec.Struct):
     lines: int = 1000
     every_s: float = 0.0
+    padding: int = 0
 
 
 limited = pipeline("limited", max_active_runs=2)
@@ -34,6 +36,11 @@ def breaks(run: Run) -> None:
 @exits.block
 def leaves() -> None:
     sys.exit(3)
+
+
+@leaves_at_once.block
+def vanishes() -> None:
+    os._exit(7)
 
 
 @segfaults.block
@@ -83,7 +90,7 @@ def after_both(after_good: int, after_bad: int) -> int:
 @chatty.block
 def talks(run: Run[ChattyParams]) -> int:
     for number in range(run.params.lines):
-        run.log.info(f"line {number}")
+        run.log.info(f"line {number}" + " " * run.params.padding)
         if run.params.every_s:
             time.sleep(run.params.every_s)
     return os.getpid()
