@@ -4,8 +4,11 @@ A delivery is decided in this order: whose token, how large, then what `gateway/
 run are written in one commit that many deliveries share; only after it the sender is answered and the doorbell rung.
 """
 
+import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -21,7 +24,7 @@ from gateway.tail import Tail
 from gateway.urls import Urls
 from schemas import queue
 from schemas.changes import Channels
-from schemas.errors import Invalid, NotFound, PenstockError, TooLarge
+from schemas.errors import Invalid, NotFound, PenstockError, TooLarge, Unavailable
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.listener import Listener
@@ -35,6 +38,8 @@ from schemas.store.db import Database
 
 NO_SUCH_HOOK = "There is no such hook."
 DAYS_OF_PARTITIONS = 7
+RETRY_S = 0.2
+Found = TypeVar("Found")
 ReadBody = Callable[[int], Awaitable[bytes]]
 
 
@@ -215,8 +220,19 @@ class Core:
         return Outcome(event_id=receipt.event_id, status="ignored", reason=delivery.reason)
 
     async def _runs_of(self, event_id: uuid.UUID) -> list[RunRef]:
-        found = await runs.of_events(self.db, [event_id])
+        found = await self._held(lambda: runs.of_events(self.db, [event_id]))
         return [self._reference(*run) for run in found[event_id]]
+
+    async def _held(self, read: Callable[[], Awaitable[Found]]) -> Found:
+        """Read, and while the database is away try again for as long as a delivery may be held."""
+        give_up_at = time.monotonic() + self.settings.hold_s
+        while True:
+            try:
+                return await read()
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(RETRY_S)
 
     def _reference(self, run_id: uuid.UUID, number: int, state: RunState) -> RunRef:
         return RunRef(

@@ -21,6 +21,8 @@ from schemas.states import OnPaused, Verdict
 PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api-?key|credential")
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
+_HOOKS = "/hooks/"
+_OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
 _ID_NAMES = {"idempotency-key"}
 
 
@@ -92,10 +94,14 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def keep(headers: Mapping[str, str]) -> dict[str, str]:
     """Choose what is stored of the headers: all of them, secrets masked."""
-    return {
-        name: MASK if _is_secret(name) else _OUR_TOKEN.sub(MASK, value) if TOKEN_PREFIX in value else value
-        for name, value in headers.items()
-    }
+    return {name: MASK if _is_secret(name) else _without_ours(value) for name, value in headers.items()}
+
+
+def _without_ours(value: str) -> str:
+    """Mask our own tokens and links in a header, where a Referer or a proxy may have put them."""
+    if TOKEN_PREFIX in value:
+        value = _OUR_TOKEN.sub(MASK, value)
+    return _OUR_HOOK.sub(rf"\1{MASK}", value) if _HOOKS in value else value
 
 
 @lru_cache(maxsize=1024)

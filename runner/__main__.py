@@ -56,6 +56,7 @@ class Runner:
             hosts=self._hosts,
             recorder=self._recorder,
             owned=owned,
+            slot_freed=lambda: self._sweeper.wake(),
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,

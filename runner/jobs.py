@@ -6,7 +6,7 @@ no error: the run's row says what is true, and the sweeper rings again when it i
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -44,6 +44,7 @@ class Jobs:
         hosts: Hosts,
         recorder: Recorder,
         owned: dict[uuid.UUID, Ownership],
+        slot_freed: Callable[[], None],
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -52,6 +53,7 @@ class Jobs:
         self._hosts = hosts
         self._recorder = recorder
         self._owned = owned
+        self._slot_freed = slot_freed
         self._is_letting_go = False
         self._claims: GroupCommit[Ring, Claimed | None] = GroupCommit(self._claim, hold_s=CLAIM_HOLD_S)
 
@@ -100,6 +102,8 @@ class Jobs:
         finally:
             if ownership.reason is not Reason.RELEASED and self._owned.get(run.id) is ownership:
                 del self._owned[run.id]
+            if run.is_limited:
+                self._slot_freed()
 
     async def _execute(self, ownership: Ownership, page: Page) -> None:
         run = ownership.run

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 GRACE_S = 0.3  # a run this young is on its way
 REDIS_PATIENCE_S = 1.0  # a Redis that hangs is away, too
+SHORTEST_PAUSE_S = 0.02
 SILENT_BEATS = 1.5
 PARTITIONS_EVERY_S = 3600.0
 PARTITIONS_AHEAD = 7
@@ -45,7 +46,12 @@ class Sweeper:
         self._library = library
         self._start_without_doorbell = start_without_doorbell
         self._partitions_at = 0.0
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """Look soon: a slot became free that other runs may wait for."""
+        self._wake.set()
 
     async def start(self) -> None:
         """Begin to sweep."""
@@ -94,7 +100,10 @@ class Sweeper:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311
+            self._wake.clear()
+            await asyncio.sleep(SHORTEST_PAUSE_S)
             try:
                 await self.sweep()
             except PenstockError as error:

@@ -131,6 +131,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     epoch: int
     seq: int
+    is_limited: bool
     event_kind: Kind | None
     event_content_type: str | None
     event_body: bytes | None

@@ -80,6 +80,8 @@ def _named(environ: Mapping[str, str]) -> dict[str, str]:
             name, value = name.removesuffix("_file"), _read_secret(key, value)
         if name in values:
             raise SettingsError(f"{PREFIX}{name.upper()} is given twice")
+        if any("\ud800" <= character <= "\udfff" for character in value):  # how Python shows bytes that are no text
+            raise SettingsError(f"{PREFIX}{name.upper()} is not UTF-8")
         values[name] = value
     return values
 

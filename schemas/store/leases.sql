@@ -37,7 +37,7 @@ WITH rung AS (
     WHERE r.state = 'queued'
       AND r.cancel_requested_at IS NULL
       AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
-      AND ($6 OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
+      AND ($6::boolean OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
       AND EXISTS (SELECT 1 FROM runners WHERE id = $3)
     ORDER BY r.id
     FOR UPDATE OF r SKIP LOCKED
@@ -53,7 +53,7 @@ WITH rung AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', 'running', attempt FROM claimed
 )
-SELECT claimed.*, e.kind AS event_kind, e.content_type AS event_content_type, e.body AS event_body
+SELECT claimed.*, $6::boolean AS is_limited, e.kind AS event_kind, e.content_type AS event_content_type, e.body AS event_body
 FROM claimed
 LEFT JOIN events e ON e.id = claimed.event_id
 
