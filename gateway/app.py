@@ -16,6 +16,18 @@ from gateway.draining import Draining
 from gateway.errors import exception_handlers
 from schemas.settings import MAX_BODY_LIMIT, Settings
 
+_HANDLERS = (
+    hooks.hook_with_token,
+    hooks.hook_with_header,
+    stream.run_stream,
+    stream.stream,
+    health.live,
+    health.ready,
+    health.metrics,
+    openapi.openapi_json,
+    *api.handlers,
+)
+
 
 def create_app(settings: Settings, draining: Draining) -> Litestar:
     """Build the application; nothing connects before its lifespan begins."""
@@ -36,17 +48,7 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
             await core.stop()
 
     app = Litestar(
-        [
-            hooks.hook_with_token,
-            hooks.hook_with_header,
-            stream.run_stream,
-            stream.stream,
-            health.live,
-            health.ready,
-            health.metrics,
-            openapi.openapi_json,
-            *api.handlers,
-        ],
+        _HANDLERS,
         lifespan=[lifespan],
         dependencies={
             "core": Provide(lambda: core, sync_to_thread=False, use_cache=True),

@@ -4,8 +4,10 @@ Each kind has its own prefix, so that an Idempotency-Key never equals somebody's
 """
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 _HEADERS = (
     ("webhook-id", "webhook"),  # Standard Webhooks 1.0.0
@@ -18,8 +20,8 @@ _STRUCTURED = "application/cloudevents+json"
 class _CloudEvent(msgspec.Struct):
     """What makes a CloudEvent unique: CloudEvents 1.0.2, section 3.1.1, `source` + `id`."""
 
-    id: str
-    source: str
+    id: Annotated[str, Meta(min_length=1)]
+    source: Annotated[str, Meta(min_length=1)]
 
 
 def find(headers: Mapping[str, str], body: bytes) -> str | None:

@@ -15,6 +15,7 @@ from schemas.pages import Page
 E = TypeVar("E", bound=StrEnum)
 PAGING = ("limit", "cursor")
 _Moment = Annotated[dt.datetime, Meta(tz=True)]
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Query:
@@ -55,10 +56,10 @@ class Query:
             raise _wrong(name, "it is not an id") from None
 
     def moment(self, name: str) -> dt.datetime | None:
-        """Read an RFC 3339 time with its offset."""
+        """Read an RFC 3339 time with its offset; nothing is older than 1970."""
         value = self.text(name)
         try:
-            return None if value is None else msgspec.convert(value, _Moment)
+            return None if value is None else max(msgspec.convert(value, _Moment), _EPOCH)
         except msgspec.ValidationError:
             raise _wrong(name, "it is not an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z") from None
 

@@ -1,8 +1,8 @@
 """The load generator, a process of its own: so many connections that each send the next request after an answer.
 
-`python -P -m gateway.bench.load` reads one Load as a line of JSON from stdin and writes one Measured to stdout. It has to
-be several times cheaper than what it measures: the requests are made before, and of an answer it reads the status and
-the length.
+`python -P -m gateway.bench.load` reads one Load as a line of JSON from stdin and writes one Measured to stdout. It has
+to be several times cheaper than what it measures: the requests are made before, and of an answer it reads the status
+and the length.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import sys
 import time
 from array import array
 from collections import Counter
+from typing import cast
 
 import msgspec
 import uvloop
@@ -102,19 +103,20 @@ class Generator:
         """Count an answer."""
         self._last_at = time.perf_counter()
         self._statuses[status] += 1
-        if self._last_at >= self._warm_at and self._last_at <= self._ends_at or self._load.count:
+        if self._load.count or self._warm_at <= self._last_at <= self._ends_at:
             self._waits.append(self._last_at - begun)
 
-    def ended(self) -> None:
-        """Take leave of a connection."""
+    def ended(self, *, early: bool) -> None:
+        """Take leave of a connection; early is before its answer came."""
         self._open -= 1
+        self._statuses[b"lost"] += early
         if self._open == 0:
             self._done.set()
 
     def _measured(self) -> Measured:
         window = self._last_at - self._warm_at if self._load.count else self._load.seconds
         return Measured(
-            statuses={status.decode(): count for status, count in self._statuses.items()},
+            statuses={status.decode(): count for status, count in self._statuses.items() if count},
             per_second=len(self._waits) / window,
             p50_s=quantile(self._waits, 0.50),
             p99_s=quantile(self._waits, 0.99),
@@ -127,15 +129,16 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._begun = 0.0
+        self._is_waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its bases
 
     def send(self) -> None:
         request = self._generator.next()
         if self._transport is None:
             return
+        self._is_waiting = request is not None
         if request is None:
             self._transport.close()
             return
@@ -154,7 +157,7 @@ class _Connection(asyncio.Protocol):
         self.send()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._generator.ended()
+        self._generator.ended(early=self._is_waiting)
 
 
 def main() -> None:

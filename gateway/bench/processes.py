@@ -33,6 +33,7 @@ class Program:
         self._log = log
         self._answers = answers
         self._opened: asyncio.subprocess.Process | None = None
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -88,7 +89,7 @@ class Program:
         """Ask it to end, and kill it when it does not."""
         process = self._process
         try:
-            with contextlib.suppress(ProcessLookupError):
+            if process.returncode is None:
                 process.terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOPPED_WITHIN_S)
@@ -97,9 +98,11 @@ class Program:
 
     async def kill(self) -> None:
         """End it and what it has started, at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        await self._process.wait()
+        if not self._is_over:
+            self._is_over = True
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            await self._process.wait()
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""A Penstock of the bench's own: fresh servers and data, the bench's pipelines, roles as processes, no trace afterwards."""
+"""A Penstock of the bench's own: fresh servers, the bench's pipelines, roles as processes, and no trace afterwards."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,9 @@ from schemas.settings import PREFIX
 
 Say = Callable[[str], None]
 
-# Written to the bench's directory. `begun` is logged with the clock's time at the first line of the block.
-PIPELINES = '''
+# Written to the bench's directory. `begun` is logged with the clock's time at the first line of the block;
+# `talk` waits for a file.
+PIPELINES = """
 import os
 import time
 
@@ -40,6 +41,7 @@ interrupted = pipeline("interrupted")
 class Talk(msgspec.Struct):
     seconds: float = 1.0
     per_second: int = 100
+    signal: str = ""
 
 
 talkative = pipeline("talkative", params=Talk)
@@ -74,11 +76,13 @@ def after(run: Run, before: None) -> None:
 
 @talkative.block
 def talk(run: Run[Talk]) -> None:
+    while not os.path.exists(run.params.signal):
+        time.sleep(0.01)
     begun = time.monotonic()
     for number in range(round(run.params.seconds * run.params.per_second)):
         time.sleep(max(0.0, begun + number / run.params.per_second - time.monotonic()))
         run.log.info(f"line {number}")
-'''
+"""
 
 
 class Site:
@@ -89,7 +93,7 @@ class Site:
         self.servers = servers
         self.port = claim_port("127.0.0.1", 0)
         self.key = f"psk_{secrets.token_hex(20)}"
-        self._client = Client(f"http://127.0.0.1:{self.port}", self.key)
+        self.client = Client(f"http://127.0.0.1:{self.port}", self.key)
         self._stack = stack
         self._started = 0
         chosen = {
@@ -117,12 +121,12 @@ class Site:
         await runner.stop()
         return gateway
 
-    async def start_server(self, *arguments: str, port: int, ready: str) -> Program:
-        """Start a server on a port and wait until `ready` is answered with anything."""
+    async def start_server(self, *arguments: str, port: int, ready: str | None = None) -> Program:
+        """Start a server on a port and wait until it listens and, if given, answers 200 at the path `ready`."""
         program = await self._start(*arguments, port=port)
         await program.until_it_says('"listening"')
-        if ready:
-            await self.until(lambda: answers(f"http://127.0.0.1:{port}", ready), "the gateway is ready")
+        if ready is not None:
+            await self._until(lambda: answers(f"http://127.0.0.1:{port}", ready), "the gateway is ready")
         return program
 
     async def start_runner(self) -> Program:
@@ -138,7 +142,7 @@ class Site:
 
     async def call(self, method: str, *segments: str, query: dict[str, Any] | None = None, body: Any = None) -> Any:
         """Call the API under `/v1`."""
-        return await asyncio.to_thread(self._client.request, method, path(*segments), query=query, body=body)
+        return await asyncio.to_thread(self.client.request, method, path(*segments), query=query, body=body)
 
     async def hook(self, pipeline_id: str, **fields: Any) -> str:
         """Create a schedule with a token, and return the path to POST to; its second segment is the schedule."""
@@ -146,12 +150,12 @@ class Site:
             "POST", "schedules", body={"pipeline_id": pipeline_id, "name": "bench", "kind": "api"} | fields
         )
         token = await self.call("POST", "schedules", schedule["id"], "tokens", body={})
-        return urlsplit(token["url"]).path
+        return str(urlsplit(token["url"]).path)
 
     async def deliver(self, hook: str) -> str:
         """Deliver once, and return the id of the run that came of it."""
         status, answer = await asyncio.to_thread(
-            self._client.post_raw, f"http://127.0.0.1:{self.port}{hook}", b"{}", {"Content-Type": "application/json"}
+            self.client.post_raw, f"http://127.0.0.1:{self.port}{hook}", b"{}", {"Content-Type": "application/json"}
         )
         if status != 202:
             raise PenstockError(f"a delivery was answered with {status}")
@@ -165,7 +169,7 @@ class Site:
             raise PenstockError(f"not every delivery was accepted: {measured.statuses}")
         return measured
 
-    async def until(self, condition: Callable[[], bool], what: str) -> None:
+    async def _until(self, condition: Callable[[], bool], what: str) -> None:
         """Call `condition`, which may block, until it is true; raises PenstockError when that takes too long."""
         deadline = asyncio.get_running_loop().time() + READY_WITHIN_S
         while not await asyncio.to_thread(condition):

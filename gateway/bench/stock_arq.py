@@ -47,18 +47,20 @@ class Drained(msgspec.Struct, frozen=True):
 
 async def drain(question: Question) -> Drained:
     """Queue all jobs, then let one worker do them."""
-    redis = ArqRedis.from_url(question.redis_url, default_queue_name=QUEUE)
+    redis = ArqRedis.from_url(question.redis_url)
     async with asyncpg.create_pool(question.database_url, min_size=POOL, max_size=POOL, reset=_keep_as_is) as pool:
 
-        async def execute(_ctx: dict[Any, Any], job: str) -> None:
-            await pool.execute(_START, uuid.UUID(job))
-            await pool.execute(_FINISH, uuid.UUID(job))
+        async def execute(ctx: dict[Any, Any], *args: Any) -> None:
+            job = uuid.UUID(args[0])
+            await pool.execute(_START, job)
+            await pool.execute(_FINISH, job)
 
         jobs = [uuid.uuid4() for _ in range(question.count)]
         await pool.execute(_TABLE)
         await pool.execute(_FILL, jobs)
         for start in range(0, len(jobs), AT_ONCE):
-            await asyncio.gather(*(redis.enqueue_job("execute", str(job)) for job in jobs[start : start + AT_ONCE]))
+            some = jobs[start : start + AT_ONCE]
+            await asyncio.gather(*(redis.enqueue_job("execute", str(job), _queue_name=QUEUE) for job in some))
         worker = Worker(
             [func(execute, name="execute", keep_result=0)],
             redis_pool=redis,

@@ -1,0 +1,138 @@
+"""What a delivery is, decided from its bytes alone."""
+
+import json
+import uuid
+
+import msgspec
+import pytest
+
+from gateway import credentials, intake
+from gateway.sources import Incoming
+from schemas.errors import BadSignature, Malformed
+from schemas.payload import Kind
+from schemas.schedules import Gate, SourceConfig
+from schemas.states import OnPaused, Verdict
+from tests.captured_requests import SOURCES, read_config, read_request
+
+GATE = Gate(
+    hash=b"",
+    token_id=uuid.uuid4(),
+    expires_at=None,
+    schedule_id=uuid.uuid4(),
+    number=7,
+    pipeline_id="quick",
+    source="generic",
+    source_config=SourceConfig(),
+    variables=msgspec.Raw(b'{"region":"eu"}'),
+    body_limit=None,
+    is_paused=False,
+    on_paused=OnPaused.QUEUE,
+)
+JSON = Incoming({"content-type": "application/json", "idempotency-key": "a"}, b"{}")
+
+
+def gate(**fields: object) -> Gate:
+    return msgspec.structs.replace(GATE, **fields)
+
+
+def test_a_delivery_is_accepted_and_becomes_a_run() -> None:
+    assessment = intake.assess(GATE, JSON)
+    delivery = intake.write_down(GATE, JSON, assessment)
+
+    assert (assessment.verdict, assessment.reason) == (Verdict.ACCEPTED, None)
+    assert (assessment.kind, assessment.dedupe_key) == (Kind.JSON, "key:a")
+    assert delivery.run_id is not None
+    assert delivery.event_id < delivery.run_id
+    assert (delivery.body, delivery.dedupe_key, delivery.variables) == (b"{}", "key:a", GATE.variables)
+
+
+def test_a_handshake_is_kept_but_becomes_no_run() -> None:
+    ping = read_request(SOURCES / "github" / "ping.http")
+    github = gate(source="github", source_config=read_config("github"))
+
+    assessment = intake.assess(github, ping)
+
+    assert (assessment.verdict, assessment.reason) == (Verdict.HANDSHAKE, "ping is a handshake")
+    assert intake.write_down(github, ping, assessment).run_id is None
+
+
+def test_a_signature_is_looked_at_before_the_body_is_read() -> None:
+    github = gate(source="github", source_config=SourceConfig(secrets=("a",)))
+
+    with pytest.raises(BadSignature):
+        intake.assess(github, Incoming({"content-type": "application/json"}, b"{"))
+
+
+def test_declared_json_that_is_none_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        intake.assess(GATE, Incoming({"content-type": "application/json"}, b"{"))
+
+
+@pytest.mark.parametrize(
+    ("on_paused", "verdict"),
+    [(OnPaused.QUEUE, Verdict.ACCEPTED), (OnPaused.RUN, Verdict.ACCEPTED), (OnPaused.REJECT, Verdict.FILTERED)],
+)
+def test_a_pause_refuses_only_where_that_was_asked_for(on_paused: OnPaused, verdict: Verdict) -> None:
+    assert intake.assess(gate(is_paused=True, on_paused=on_paused), JSON).verdict is verdict
+    assert intake.assess(gate(is_paused=False, on_paused=on_paused), JSON).verdict is Verdict.ACCEPTED
+
+
+def test_what_a_pause_turned_away_may_come_again() -> None:
+    paused = gate(is_paused=True, on_paused=OnPaused.REJECT)
+    delivery = intake.write_down(paused, JSON, intake.assess(paused, JSON))
+
+    assert (delivery.verdict, delivery.dedupe_key, delivery.run_id) == (Verdict.FILTERED, None, None)
+    assert delivery.reason == "the schedule is paused"
+
+
+def test_secrets_among_the_headers_are_masked_and_the_rest_is_kept() -> None:
+    token = credentials.new_token()
+    kept = intake.keep(
+        {
+            "authorization": "Bearer secret",
+            "proxy-authorization": "Basic secret",
+            "cookie": "session=secret",
+            "x-penstock-token": token,
+            "x-api-key": "secret",
+            "apikey": "secret",
+            "x-gitlab-token": "secret",
+            "x-hub-signature-256": "sha256=secret",
+            "stripe-signature": "t=1,v1=secret",
+            "x-amz-security-token": "secret",
+            "x-goog-credential": "secret",
+            "idempotency-key": "order-1",
+            "content-type": "application/json",
+            "x-github-event": "push",
+            "referer": f"https://hooks.example.com/hooks/7/{token}?a=b",
+        }
+    )
+
+    assert "secret" not in json.dumps(kept)
+    assert token not in json.dumps(kept)
+    assert {name: value for name, value in kept.items() if value != "***"} == {
+        "idempotency-key": "order-1",
+        "content-type": "application/json",
+        "x-github-event": "push",
+        "referer": "https://hooks.example.com/hooks/7/***?a=b",
+    }
+    assert len(kept) == 15
+
+
+def test_headers_are_read_as_the_sender_wrote_them() -> None:
+    raw = [(b"x-name", b"Z\xfcrich"), (b"x-twice", b"first"), (b"x-twice", b"last")]
+
+    assert intake.header_map(raw) == {"x-name": "Zürich", "x-twice": "last"}
+
+
+def test_a_delivery_can_be_explained_without_being_taken() -> None:
+    steps = intake.explain(GATE, intake.assess(GATE, JSON), 2)
+
+    assert steps == [
+        {"step": "token", "finding": "it fires this schedule"},
+        {"step": "size", "finding": "2 bytes are within the limit"},
+        {"step": "signature", "finding": "none is asked for"},
+        {"step": "payload", "finding": "read as json"},
+        {"step": "event type", "finding": "none given"},
+        {"step": "dedupe key", "finding": "key:a"},
+        {"step": "verdict", "finding": "would become a run of quick, unless it came before"},
+    ]
