@@ -15,7 +15,7 @@ import pytest
 from gateway import hooks, openapi, stream
 from gateway.api import handlers
 from gateway.cli import COMMANDS, EXIT_CODES, INTERRUPTED, cli
-from gateway.health import live, ready
+from gateway.health import live, metrics, ready
 from gateway.hooks import Answer
 from runner import loader
 from schemas.runs import RunRef
@@ -167,7 +167,7 @@ def test_the_table_of_the_api_has_every_path() -> None:
         for methods, path in re.findall(r"`((?:[A-Z]+ )+)(/[^`]*)`", section("API"))
         for method in methods.split()
     }
-    ours = [*handlers, stream.run_stream, stream.stream, live, ready, openapi.openapi_json]
+    ours = [*handlers, stream.run_stream, stream.stream, live, ready, metrics, openapi.openapi_json]
 
     assert told == {_method_and_path(handler) for handler in ours}
     for handler in (hooks.hook_with_token, hooks.hook_with_header):

@@ -6,7 +6,7 @@ WITH runs_in AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::integer[], $4::text[], $5::json[])
         AS t (run_id, epoch, seq, state, error)
 ), mine AS MATERIALIZED (
-    SELECT r.id
+    SELECT r.id, r.started_at
     FROM runs r
     JOIN runs_in i ON i.run_id = r.id AND i.epoch = r.epoch
     WHERE r.state = 'running' AND r.seq < i.seq
@@ -25,8 +25,8 @@ WITH runs_in AS MATERIALIZED (
 ), blocks AS (
     INSERT INTO block_runs AS b (run_id, block_id, state, attempt, row_count, duration_ms, started_at, finished_at, error)
     SELECT t.run_id, t.block_id, t.state, t.attempt, t.row_count, t.duration_ms,
-           to_timestamp($36 + t.began_at),
-           to_timestamp($36 + t.ended_at), t.error
+           CASE WHEN t.began_at IS NOT NULL THEN greatest(to_timestamp($36 + t.began_at), mine.started_at) END,
+           CASE WHEN t.ended_at IS NOT NULL THEN greatest(to_timestamp($36 + t.ended_at), mine.started_at) END, t.error
     FROM unnest($6::uuid[], $7::text[], $8::text[], $9::integer[], $10::bigint[], $11::bigint[], $12::float8[],
                 $13::float8[], $14::json[])
         AS t (run_id, block_id, state, attempt, row_count, duration_ms, began_at, ended_at, error)
@@ -43,7 +43,7 @@ WITH runs_in AS MATERIALIZED (
     ON CONFLICT (run_id, block_id) DO UPDATE SET format = excluded.format, data = excluded.data
 ), new_changes AS (
     INSERT INTO changes (run_id, seq, at, kind, state, block_id, attempt, row_count, duration_ms, error)
-    SELECT t.run_id, t.seq, to_timestamp($36 + t.at), t.kind, t.state, t.block_id, t.attempt,
+    SELECT t.run_id, t.seq, greatest(to_timestamp($36 + t.at), mine.started_at), t.kind, t.state, t.block_id, t.attempt,
            t.row_count, t.duration_ms, t.error
     FROM unnest($18::uuid[], $19::integer[], $20::float8[], $21::text[], $22::text[], $23::text[], $24::integer[],
                 $25::bigint[], $26::bigint[], $27::json[])
@@ -51,7 +51,7 @@ WITH runs_in AS MATERIALIZED (
     JOIN mine ON mine.id = t.run_id
 ), new_logs AS (
     INSERT INTO logs (run_id, seq, at, block_id, attempt, level, message, fields)
-    SELECT t.run_id, t.seq, to_timestamp($36 + t.at), t.block_id, t.attempt, t.level, t.message,
+    SELECT t.run_id, t.seq, greatest(to_timestamp($36 + t.at), mine.started_at), t.block_id, t.attempt, t.level, t.message,
            t.fields
     FROM unnest($28::uuid[], $29::integer[], $30::float8[], $31::text[], $32::integer[], $33::text[], $34::text[],
                 $35::json[])

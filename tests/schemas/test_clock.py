@@ -29,6 +29,16 @@ def test_an_answer_is_taken_to_be_from_the_middle_of_its_journey() -> None:
     assert clock.ahead_s == NOON.timestamp() - 102.0
 
 
+def test_an_answer_that_does_not_contradict_changes_nothing() -> None:
+    clock = DatabaseClock()
+    clock.learn(NOON, sent_at=100.0, received_at=102.0)
+    before = clock.ahead_s
+
+    clock.learn(NOON, sent_at=100.0, received_at=104.0)
+
+    assert clock.ahead_s == before
+
+
 def test_the_newest_answer_counts() -> None:
     clock = DatabaseClock()
     clock.learn(NOON, sent_at=0.0, received_at=0.0)
