@@ -52,7 +52,11 @@ class Executor:
         executing: set[asyncio.Task[None]] = set()
         try:
             while True:
-                executing |= {asyncio.create_task(self._execute(block)) for block in self._take_ready()}
+                ready = self._take_ready()
+                if len(ready) == 1 and not executing:  # most graphs are mostly chains, which need no task per block
+                    await self._execute(ready[0])
+                    continue
+                executing |= {asyncio.create_task(self._execute(block)) for block in ready}
                 if not executing:
                     break
                 done, executing = await asyncio.wait(executing, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """The pool of block hosts: warm processes that execute users' blocks, replaced when they die."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from runner.child import Child, OnLog
 from runner.wire import Call, Failed, Outcome, Reason
 from schemas.runs import RunError
 
+_SOON_PER_CPU = 3  # hosts for each processor that start as soon as a block waits; more only for blocks that take long
 _STARVED_AFTER = 0.025  # seconds in which no host became free
-_TOO_LONG = 0.25  # seconds that a block waits at most before there are more hosts, if there may be
+_TOO_LONG = 1.0  # seconds that a block waits at most before there are more hosts, if there may be
 _START_DELAYS = (0.0, 0.2, 1.0, 5.0)  # seconds before the next start, after none, one, two, ... failed in a row
 
 
@@ -28,6 +30,7 @@ class Hosts:
         self._directory = directory.resolve()
         self._warm = warm
         self._limit = max(warm, limit)
+        self._soon = min(self._limit, _SOON_PER_CPU * (os.cpu_count() or 1))
         self._memory_mb = memory_mb
         self._grace = grace
         self._idle_time = idle
@@ -172,7 +175,9 @@ class Hosts:
             self._shrink_timer = loop.call_later(pause, self._shrink)
 
     def _fill(self) -> None:
-        while self.size < self._warm and not self._is_stopping:
+        """Start what is missing: the warm ones, and for blocks that wait as many as keep the processors busy."""
+        wanted = max(self._warm, min(len(self._busy) + len(self._waiting), self._soon))
+        while self.size < wanted and not self._is_stopping:
             self._keep(self._starts, self._start_child())
 
     def _watch_growth(self) -> None:

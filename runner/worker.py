@@ -23,6 +23,7 @@ NO_TIMEOUT_S = 10**9
 NO_LIMIT = 10**9
 HEALTH_EVERY_S = 5
 PAUSE_S = 0.5
+REFILL_AFTER_S = 0.01
 
 ExecuteRun = Callable[[dict[Any, Any]], Awaitable[None]]
 
@@ -50,6 +51,7 @@ class DoorbellWorker(Worker):
         self._execute_run = execute_run
         self._doorbell = doorbell
         self._rung = asyncio.Event()
+        self._has_more = False  # as far as the last look could tell
 
     def hear(self, _payload: bytes | None) -> None:
         """Look at the queue now: the doorbell rang."""
@@ -84,9 +86,10 @@ class DoorbellWorker(Worker):
 
     async def _poll_iteration(self) -> None:
         room = self.max_jobs - len(self.tasks)
-        if self.allow_pick_jobs and room > 0:
-            for job_id in await self._doorbell.take(room):
-                self._start(job_id)
+        taken = await self._doorbell.take(room) if self.allow_pick_jobs and room > 0 else []
+        for job_id in taken:
+            self._start(job_id)
+        self._has_more = len(taken) >= room
         await self.heart_beat()
 
     def _start(self, job_id: str) -> None:
@@ -98,7 +101,7 @@ class DoorbellWorker(Worker):
         await self._execute_run(self.ctx | {"job_id": job_id})
 
     def _end(self, job_id: str) -> None:
-        was_full = len(self.tasks) >= self.max_jobs
-        del self.tasks[job_id]
-        if was_full:
-            self._rung.set()
+        self.tasks.pop(job_id, None)
+        if self._has_more:  # let more slots become free: one claim for many runs is far cheaper than one for each
+            self._has_more = False
+            asyncio.get_running_loop().call_later(REFILL_AFTER_S, self._rung.set)

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 JOB_NAME = "execute_run"
 JOB_TTL_MS = 24 * 3600 * 1000
 RING_CHUNK = 256
-RING_TIMEOUT_S = 0.25
+RING_TIMEOUT_S = 2.0  # nobody waits for it
 PAUSE_AFTER_FAILURE_S = 0.5
 LANE_STEP_MS = 10
 
@@ -169,6 +169,7 @@ class Doorbell:
 
     async def _ring_all(self) -> None:
         try:
+            await asyncio.sleep(0)  # whoever waits for an answer goes first
             while self._waiting or self._news:
                 rings, self._waiting = list(self._waiting.values()), {}
                 news, self._news = self._news, set()

@@ -13,6 +13,7 @@ from gateway.bench.plan import Plan
 from gateway.bench.site import Say, Site, site
 from gateway.cli.client import Client, path
 from schemas.errors import PenstockError
+from schemas.settings import Settings
 
 PATIENCE_S = 40.0
 
@@ -33,6 +34,8 @@ async def measure(plan: Plan, say: Say) -> list[Figure]:
         await place.start_gateway()
         hook = await place.hook("interrupted")
         runners = [await place.start_runner(), await place.start_runner()]
+        say("recover: waiting, for after a start of Postgres every runner has one lease to come back")
+        await asyncio.sleep(Settings().lease_s)
         for _ in range(plan.repeats):
             killed, wait_s = await _interrupt(place, hook)
             say(f"recover: resumed after {wait_s:.2f} s")

@@ -32,6 +32,12 @@ AWAY = (
     asyncpg.InsufficientResourcesError,
 )
 QUERY_TIMEOUT_S = 5.0
+SESSION = {
+    "lock_timeout": "4s",
+    "statement_timeout": "30s",
+    "enable_seqscan": "off",  # a plan that is made while a table is small is kept when it is large
+    "jit": "off",
+}
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 _HEADING = re.compile(r"^-- name: (\w+)(?: -> (\w+))?$", re.MULTILINE)
 
@@ -82,7 +88,7 @@ class Database:
                 init=prepare,
                 reset=_keep_as_is,
                 timeout=QUERY_TIMEOUT_S,
-                server_settings={"application_name": self._name, "lock_timeout": "4s", "statement_timeout": "30s"},
+                server_settings=SESSION | {"application_name": self._name},
             )
         await self._refuse_unsafe()
 
@@ -116,19 +122,16 @@ class Database:
 
     async def _call(self, send: Callable[[PoolConnectionProxy], Awaitable[T]]) -> T:
         async with _faults(), self._pool.acquire(timeout=QUERY_TIMEOUT_S) as connection:
-            query = asyncio.ensure_future(send(connection))
             # Not `timeout=`: asyncpg waits for the server's answer to the cancellation, so a hung server hangs us too.
+            # A terminated connection fails its query at once.
+            timer = asyncio.get_running_loop().call_later(QUERY_TIMEOUT_S, connection.terminate)
             try:
-                done, _ = await asyncio.wait({query}, timeout=QUERY_TIMEOUT_S)
+                return await send(connection)
             except asyncio.CancelledError:
                 connection.terminate()
-                query.cancel()
                 raise
-            if not done:
-                connection.terminate()
-                query.cancel()
-                raise Unavailable("The database does not answer.")
-            return query.result()
+            finally:
+                timer.cancel()
 
     async def _refuse_unsafe(self) -> None:
         for name in _DURABLE:

@@ -27,10 +27,15 @@ WITH rung AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[]) AS t (run_id, dispatch)
 ), offered AS (
     SELECT * FROM unnest($4::text[], $5::text[]) AS t (pipeline_id, version)
-), mine AS (
-    SELECT r.id, o.version
+), locked AS MATERIALIZED (  -- by id and nothing else: an index of queued runs would be walked from end to end
+    SELECT r.id, r.pipeline_id, r.schedule_id, r.state, r.cancel_requested_at
     FROM rung
     JOIN runs r ON r.id = rung.run_id AND r.dispatch = rung.dispatch
+    ORDER BY r.id
+    FOR UPDATE OF r SKIP LOCKED
+), mine AS (
+    SELECT r.id, o.version
+    FROM locked r
     JOIN offered o ON o.pipeline_id = r.pipeline_id
     JOIN pipelines p ON p.id = r.pipeline_id
     LEFT JOIN schedules s ON s.id = r.schedule_id
@@ -39,8 +44,6 @@ WITH rung AS (
       AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
       AND ($6::boolean OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
       AND EXISTS (SELECT 1 FROM runners WHERE id = $3)
-    ORDER BY r.id
-    FOR UPDATE OF r SKIP LOCKED
 ), claimed AS (
     UPDATE runs r SET
         state = 'running', epoch = r.epoch + 1, attempt = r.attempt + 1, seq = r.seq + 1, lease_owner = $3,
@@ -180,7 +183,7 @@ CROSS JOIN LATERAL (
         WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id = s.id AND cancel_requested_at IS NULL
           AND created_at < clock_timestamp() - $2 * interval '1 second'
         ORDER BY id
-        LIMIT least(200, greatest(0, coalesce(s.max_active_runs, 200) - (
+        LIMIT least(1000, greatest(0, coalesce(s.max_active_runs, 1000) - (
             SELECT count(*) FROM runs a
             WHERE a.state = 'running' AND a.schedule_id = s.id AND s.max_active_runs IS NOT NULL)))
     ) q
@@ -191,9 +194,9 @@ CROSS JOIN LATERAL (
      WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id IS NULL AND cancel_requested_at IS NULL
        AND created_at < clock_timestamp() - $2 * interval '1 second' AND NOT p.is_paused
      ORDER BY id
-     LIMIT 200)
+     LIMIT 1000)
     ORDER BY turn, id
-    LIMIT least(200, greatest(0, coalesce(p.max_active_runs, 200) - (
+    LIMIT least(1000, greatest(0, coalesce(p.max_active_runs, 1000) - (
         SELECT count(*) FROM runs a WHERE a.state = 'running' AND a.pipeline_id = p.id AND p.max_active_runs IS NOT NULL)))
 ) r
 WHERE p.id = ANY ($1::text[])
