@@ -109,14 +109,14 @@ class Penstock:
 
     async def start_gateway(self, **settings: object) -> Process:
         """Start a gateway and wait until it is ready."""
-        process = self._start("gateway", settings)
+        process = self.begin("gateway", **settings)
         port = settings.get("port", self.port)
         await eventually(lambda: self._is_ready(process, f"http://127.0.0.1:{port}"), timeout=20)
         return process
 
     async def start_runner(self, **settings: object) -> Process:
         """Start a runner and wait until it is ready."""
-        process = self._start("runner", settings)
+        process = self.begin("runner", **settings)
         await eventually(lambda: self._has_said(process, "runner is ready"), timeout=20)
         return process
 
@@ -124,7 +124,8 @@ class Penstock:
         """Start a gateway and a runner at the same time."""
         return await asyncio.gather(self.start_gateway(**settings), self.start_runner(**settings))
 
-    def _start(self, role: str, settings: Mapping[str, object]) -> Process:
+    def begin(self, role: str, **settings: object) -> Process:
+        """Start a role without waiting for it."""
         environ = self.environ | {f"PENSTOCK_{name.upper()}": str(value) for name, value in settings.items()}
         process = Process(role, environ, log=self.directory / f"{role}-{len(self.processes)}.log")
         self.processes.append(process)
