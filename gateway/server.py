@@ -21,7 +21,7 @@ import uvicorn
 from gateway.access import AccessLog, App
 from gateway.draining import Draining
 from gateway.edge import GuardedProtocol
-from schemas import telemetry
+from schemas import garbage, telemetry
 from schemas.errors import PenstockError, SettingsError
 from schemas.settings import Settings
 
@@ -65,6 +65,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         url = address(sockets[0]) if sockets else ""
+        garbage.collect_less()
         structlog.get_logger().info("listening", url=url)
         if self._ready is not None:
             self._ready(url)

@@ -19,7 +19,7 @@ from runner.ownership import Ownership
 from runner.recorder import Recorder
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
-from schemas import queue, settings, telemetry
+from schemas import garbage, queue, settings, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
@@ -90,6 +90,7 @@ class Runner:
         await self._sweeper.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
+        garbage.collect_less()
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
