@@ -25,7 +25,8 @@ async def check(db: Database, redis: Redis) -> dict[str, str]:
 
 async def _holds(condition: Awaitable[bool]) -> bool:
     try:
-        return await asyncio.wait_for(condition, TIMEOUT_S)
+        async with asyncio.timeout(TIMEOUT_S):
+            return await condition
     except (PenstockError, *REDIS_FAULTS):
         return False
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from gateway import frames
+from schemas import tasks
 from schemas.changes import Change, unpack
 from schemas.errors import NotFound, Unavailable
 from schemas.states import TERMINAL_RUN_STATES
@@ -129,9 +130,7 @@ class Feed:
     async def stop(self) -> None:
         """Stop following."""
         self.drain()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await tasks.end([self._task])
 
     def drain(self) -> None:
         """Ask every watcher to come back later, elsewhere."""
@@ -245,7 +244,8 @@ class Feed:
     async def _follow(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
             except TimeoutError:
                 self._dirty.update(self._channels)
             self._wake.clear()

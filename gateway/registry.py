@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from schemas import tasks
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError
 from schemas.groupcommit import GroupCommit
@@ -48,9 +49,7 @@ class Registry:
 
     async def stop(self) -> None:
         """Stop watching, and write down what was used since the last time."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
         with contextlib.suppress(PenstockError):
             await self._touch()
 

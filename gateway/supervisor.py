@@ -60,7 +60,8 @@ class Child:
         try:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-            await asyncio.wait_for(process.wait(), self._patience)
+            async with asyncio.timeout(self._patience):
+                await process.wait()
         except TimeoutError:
             self._report(f"{self.name} did not stop within {self._patience:.0f} s and is killed")
         finally:

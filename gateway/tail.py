@@ -14,6 +14,7 @@ import structlog
 
 from gateway import frames
 from gateway.feed import PING_S, POLL_S, Backlog
+from schemas import tasks
 from schemas.changes import TailedChange
 from schemas.errors import Invalid, Unavailable
 from schemas.store import changes
@@ -75,9 +76,7 @@ class Tail:
     async def stop(self) -> None:
         """Stop following."""
         self.drain()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await tasks.end([self._task])
 
     async def watch(self, wanted: Wanted, *, after: Cursor | None) -> AsyncIterator[bytes]:
         """Yield the changes that are wanted: first those after the cursor `after`, then what happens."""
@@ -120,7 +119,8 @@ class Tail:
         ready.set_result(None)
         while self._backlog.watchers:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._read_news()

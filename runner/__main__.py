@@ -19,7 +19,7 @@ from runner.ownership import Ownership
 from runner.recorder import Recorder
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
-from schemas import garbage, queue, settings, telemetry
+from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
@@ -96,7 +96,7 @@ class Runner:
         log.info("runner drains")
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
-        working.cancel()
+        await tasks.end([working])
         await self._end()
 
     async def _end(self) -> None:

@@ -164,7 +164,8 @@ class Executor:
 
     async def _stopped_within(self, seconds: float) -> bool:
         try:
-            await asyncio.wait_for(self._ownership.stopped.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ownership.stopped.wait()
         except TimeoutError:
             return False
         return True

@@ -16,6 +16,7 @@ import asyncpg
 import structlog
 
 from runner.ownership import Ownership, Reason
+from schemas import tasks
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, Unavailable
 from schemas.queue import Doorbell
@@ -62,12 +63,10 @@ class Lease:
 
     async def stop(self) -> None:
         """Hand back what is still owned, and leave."""
+        await tasks.end(self._tasks)
         with contextlib.suppress(PenstockError):
             await self._release(frozenset(self._owned))
             await leases.unregister(self._db, self.runner_id)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def hear_cancel(self, _payload: bytes | None) -> None:
         """Look at once: somebody cancelled a run, perhaps one of ours."""
@@ -83,9 +82,8 @@ class Lease:
             self._wake.clear()
             begun = time.monotonic()
             try:
-                beat = await asyncio.wait_for(
-                    leases.beat(self._db, self.runner_id, lease_s=self._settings.lease_s), self._settings.lease_s / 2
-                )
+                async with asyncio.timeout(self._settings.lease_s / 2):
+                    beat = await leases.beat(self._db, self.runner_id, lease_s=self._settings.lease_s)
             except (Unavailable, TimeoutError):
                 await self._miss_a_beat(trusted_until)
                 continue
@@ -100,7 +98,8 @@ class Lease:
                 await self._obey(beat)
             trusted_until = begun + self._settings.lease_s - MARGIN_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.heartbeat_s)
+                async with asyncio.timeout(self._settings.heartbeat_s):
+                    await self._wake.wait()
 
     async def _miss_a_beat(self, trusted_until: float) -> None:
         if time.monotonic() > trusted_until and self._has_more_to_lose():

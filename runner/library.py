@@ -1,7 +1,6 @@
 """The pipelines that this runner has: read from its directory, published to Postgres, watched for edits."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import structlog
 
 from runner import loader
 from runner.hosts import Hosts
+from schemas import tasks
 from schemas.pipelines import Definition
 from schemas.store import pipelines
 from schemas.store.db import Database
@@ -38,10 +38,7 @@ class Library:
 
     async def stop(self) -> None:
         """Stop watching."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     def get(self, pipeline_id: str) -> Definition | None:
         """Find the definition of a pipeline."""

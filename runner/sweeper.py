@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from runner.library import Library
+from schemas import tasks
 from schemas.errors import PenstockError
 from schemas.queue import REDIS_FAULTS, Doorbell, Ring
 from schemas.settings import Settings
@@ -59,10 +60,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         """Stop sweeping."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     async def sweep(self) -> None:
         """Look once; raises Unavailable."""
@@ -101,7 +99,8 @@ class Sweeper:
     async def _sweep_for_ever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311
+                async with asyncio.timeout(self._settings.sweep_s * random.uniform(0.8, 1.2)):  # noqa: S311
+                    await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(SHORTEST_PAUSE_S)
             try:

@@ -82,7 +82,8 @@ class DoorbellWorker(Worker):
                 log.exception("queue was not read, trying again")
                 await asyncio.sleep(PAUSE_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rung.wait(), self.poll_delay_s)
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self._rung.wait()
 
     async def _poll_iteration(self) -> None:
         room = self.max_jobs - len(self.tasks)

@@ -1,11 +1,11 @@
 """One Redis subscription per process: it outlives Redis, and says when it may have missed something."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 
 import structlog
 
+from schemas import tasks
 from schemas.queue import REDIS_FAULTS, connect
 
 log = structlog.get_logger()
@@ -30,10 +30,7 @@ class Listener:
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
         await self._redis.aclose()
 
     async def _listen_for_ever(self) -> None:

@@ -27,6 +27,7 @@ JOB_NAME = "execute_run"
 JOB_TTL_MS = 24 * 3600 * 1000
 RING_CHUNK = 256
 RING_TIMEOUT_S = 2.0  # nobody waits for it
+ANNOUNCE_TIMEOUT_S = 0.5  # whoever cancels waits for it
 PAUSE_AFTER_FAILURE_S = 0.5
 LANE_STEP_MS = 10
 
@@ -165,7 +166,8 @@ class Doorbell:
     async def announce(self, channel: str, run_ids: Iterable[uuid.UUID] = ()) -> None:
         """Say on a channel that something is new; a failure is only noted."""
         with contextlib.suppress(*REDIS_FAULTS):
-            await asyncio.wait_for(self._redis.publish(channel, pack(run_ids)), RING_TIMEOUT_S)
+            async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
+                await self._redis.publish(channel, pack(run_ids))
 
     async def _ring_all(self) -> None:
         try:
@@ -182,7 +184,8 @@ class Doorbell:
 
     async def _ring_or_note(self, rings: Sequence[Ring]) -> None:
         try:
-            await asyncio.wait_for(self.ring_now(rings), RING_TIMEOUT_S)
+            async with asyncio.timeout(RING_TIMEOUT_S):
+                await self.ring_now(rings)
         except REDIS_FAULTS as error:
             if self.is_healthy:
                 log.warning("doorbell is away, the sweeper will ring", error=type(error).__name__)

@@ -98,7 +98,8 @@ class Database:
         if pool is None:
             return
         try:
-            await asyncio.wait_for(pool.close(), QUERY_TIMEOUT_S)
+            async with asyncio.timeout(QUERY_TIMEOUT_S):
+                await pool.close()
         except (TimeoutError, *AWAY):
             pool.terminate()
 

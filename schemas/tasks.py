@@ -1,0 +1,15 @@
+"""Ending background tasks so that they have ended."""
+
+import asyncio
+from collections.abc import Iterable
+
+AGAIN_AFTER_S = 0.5
+
+
+async def end(tasks: Iterable["asyncio.Task[None] | None"]) -> None:
+    """Cancel tasks and wait until they are gone; a cancellation that a library swallowed is sent again."""
+    pending = {task for task in tasks if task is not None and not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN_AFTER_S)
