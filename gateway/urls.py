@@ -4,15 +4,18 @@ import uuid
 
 from schemas.settings import Settings
 
-EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - recognised, not bound
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 class Urls:
     """Absolute URLs of this gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        host = "127.0.0.1" if settings.host in EVERY_ADDRESS else settings.host
-        self._base = settings.public_url.rstrip("/") or f"http://{host}:{settings.port}"
+        self._base = settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
 
     def run(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}"

@@ -12,11 +12,12 @@ import rich_click as click
 from click.exceptions import Exit
 
 from gateway.cli.client import Client, path
-from gateway.cli.environment import answers, local_url
+from gateway.cli.environment import answers
 from gateway.cli.options import find_connection
 from gateway.cli.output import Column, Format, Listing, Output
 from gateway.data_directory import addresses
 from gateway.embedded import find_postgres, find_redis
+from gateway.urls import local_url
 from schemas.errors import PenstockError, SettingsError, Unavailable, UnsafeDatabase
 from schemas.settings import Settings, load
 

@@ -19,12 +19,6 @@ def environment(**flags: str | int | None) -> dict[str, str]:
     return environ
 
 
-def local_url(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
 def answers(url: str, path: str) -> bool:
     """Whether a GET is answered with 200."""
     parts = urlsplit(url)

@@ -15,11 +15,12 @@ import msgspec
 import rich_click as click
 
 import gateway
-from gateway.cli.environment import answers, environment, local_url
+from gateway.cli.environment import answers, environment
 from gateway.data_directory import Addresses, DataDirectory
 from gateway.embedded import EmbeddedPostgres, EmbeddedRedis
 from gateway.server_process import Report, ServerProcess
 from gateway.supervisor import Supervisor
+from gateway.urls import local_url
 from schemas.errors import Conflict, PenstockError
 from schemas.settings import Settings, load
 
