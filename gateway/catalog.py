@@ -55,12 +55,11 @@ class Catalog:
         return await pipelines.get(self._db, pipeline_id)
 
     async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch) -> Pipeline:
-        """Pause or unpause a pipeline; raises NotFound."""
-        await pipelines.get(self._db, pipeline_id)
-        if isinstance(patch.is_paused, bool):
-            await pipelines.set_paused(self._db, pipeline_id, is_paused=patch.is_paused)
-            await self._changed()
-        return await pipelines.get(self._db, pipeline_id)
+        """Change what the patch names; raises NotFound."""
+        old = await pipelines.get(self._db, pipeline_id)
+        updated = await pipelines.update(self._db, msgspec.structs.replace(old, **_given(patch)))
+        await self._changed()
+        return updated
 
     async def create_schedule(self, new: NewSchedule) -> Schedule:
         """Write a new schedule; raises Invalid when its pipeline or source does not exist."""
@@ -91,8 +90,7 @@ class Catalog:
     async def patch_schedule(self, key: str, patch: SchedulePatch) -> Schedule:
         """Change what the patch names; raises NotFound or Invalid."""
         old = await schedules.get(self._db, key)
-        given = {name: getattr(patch, name) for name in patch.__struct_fields__}
-        given = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+        given = _given(patch)
         if "variables" in given:
             params.check(given["variables"], await pipelines.get(self._db, old.pipeline_id))
             given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
@@ -179,6 +177,12 @@ class Catalog:
         )
         url = self._urls.hook(schedule_id, secret)
         return ShownToken(id=token.id, token=secret, url=url, label=label, expires_at=expires_at)
+
+
+def _given(patch: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields that a patch names."""
+    given = {name: getattr(patch, name) for name in patch.__struct_fields__}
+    return {name: value for name, value in given.items() if value is not msgspec.UNSET}
 
 
 def _check_source(name: str, config: SourceConfig) -> None:

@@ -14,8 +14,9 @@ from gateway.sources import Facts, Incoming, discover
 from schemas import payload
 from schemas.events import Delivery, fit_dedupe_key
 from schemas.ids import new_id
+from schemas.notify import MASK
 from schemas.payload import Kind
-from schemas.schedules import MASK, Gate
+from schemas.schedules import Gate
 from schemas.states import OnPaused, Verdict
 
 PAUSED = "the schedule is paused"
@@ -69,6 +70,7 @@ def write_down(gate: Gate, incoming: Incoming, assessment: Assessment) -> Delive
         run_id=new_id() if assessment.verdict is Verdict.ACCEPTED else None,
         pipeline_id=gate.pipeline_id,
         variables=gate.variables,
+        queue=gate.queue,
     )
 
 

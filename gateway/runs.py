@@ -16,7 +16,7 @@ from schemas.payload import Kind
 from schemas.pipelines import Graph
 from schemas.queue import Doorbell, Ring
 from schemas.runs import BlockRun, LogLine, Run, RunRow, Trigger
-from schemas.states import BlockState, LogLevel, RunState
+from schemas.states import BlockState, LogLevel, Origin, RunState
 from schemas.store import logs, pipelines, runs
 from schemas.store.db import Database
 
@@ -111,6 +111,7 @@ class Runs:
     def _show(self, row: RunRow, block_runs: Sequence[BlockRun]) -> Run:
         return Run(
             event_variables=self._event_variables(row),
+            resumed_from=row.parent_id if row.origin is Origin.RESUME else None,
             block_runs=tuple(block_runs),
             **{name: getattr(row, name) for name in _SHARED},
         )
@@ -146,9 +147,11 @@ def _in_order(begun: Sequence[BlockRun], graph: Graph | None) -> list[BlockRun]:
 def _pending(block_id: str) -> BlockRun:
     return BlockRun(
         block_id=block_id,
+        map_index=None,
         state=BlockState.PENDING,
         attempt=0,
         row_count=None,
+        queue_ms=None,
         duration_ms=None,
         started_at=None,
         finished_at=None,

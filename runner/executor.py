@@ -15,6 +15,7 @@ from runner.hosts import Hosts
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
 from runner.wire import Call, Failed, LogFrame, Outcome, Succeeded
+from schemas.outputs import Output
 from schemas.pipelines import Block, Definition
 from schemas.runs import BegunBlock, Claimed, RunError
 from schemas.states import BlockState, LogLevel, RunState
@@ -36,7 +37,7 @@ class Executor:
         self._page = page
         self._hosts = hosts
         self._states: dict[str, BlockState] = {}
-        self._outputs: dict[str, bytes] = {}
+        self._outputs: dict[str, Output] = {}
         self._attempts: dict[str, int] = {}
         self._errors: list[RunError] = []
         self._log_lines = 0
@@ -74,9 +75,9 @@ class Executor:
         """Take over from an earlier owner: what succeeded is done, the rest begins again with its next attempt."""
         for block in begun:
             self._attempts[block.block_id] = block.attempt
-            if block.state is BlockState.SUCCESS and block.output is not None:
+            if block.state is BlockState.SUCCESS and block.format is not None:
                 self._states[block.block_id] = block.state
-                self._outputs[block.block_id] = block.output
+                self._outputs[block.block_id] = Output(block.format, block.data, block.object, None, block.size or 0)
 
     def _take_ready(self) -> list[Block]:
         """Choose the blocks that can start now, and give up those that never can."""

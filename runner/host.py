@@ -28,7 +28,7 @@ from runner.capture import Capture, Outbox
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, Step
 from runner.modules import PipelineFiles
-from runner.outputs import encode
+from runner.outputs import decode, encode
 from runner.tracebacks import explain, format_traceback, message_of
 from runner.wire import (
     Call,
@@ -147,7 +147,7 @@ class BlockHost:
                 f"block {call.block_id!r} takes the output of {missing!r}, which it did not when the run was planned"
             )
             raise Refused(Reason.INPUT_MISSING, message)
-        arguments = {name: msgspec.msgpack.decode(call.inputs[source]) for name, source in step.inputs.items()}
+        arguments = {name: decode(call.inputs[source]) for name, source in step.inputs.items()}
         if step.run_parameters:
             arguments |= dict.fromkeys(step.run_parameters, self._run(call, params))
         return arguments

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from runner.wire import OUTPUT_LIMIT, Reason, Refused
+from schemas.outputs import Output
 
 _encode = msgspec.msgpack.Encoder().encode
 _UNENCODABLE = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
 
 
-def encode(value: Any, *, block_id: str) -> bytes:
+def encode(value: Any, *, block_id: str) -> Output:
     """Encode an output as msgpack. Raises Refused when it is no data, or more than 16 MiB."""
     try:
         output = _encode(value)
@@ -28,7 +29,12 @@ def encode(value: Any, *, block_id: str) -> bytes:
             f"block {block_id!r} returned {len(output):,} bytes, the limit is {OUTPUT_LIMIT:,}: "
             "store them elsewhere and return a reference (a path, a key, a URL)",
         )
-    return output
+    return Output(data=output, size=len(output))
+
+
+def decode(output: Output) -> Any:
+    """Build the value that a block returned."""
+    return msgspec.msgpack.decode(output.data or b"")
 
 
 def _describe_culprit(value: Any, error: Exception, block_id: str) -> str:

@@ -15,6 +15,7 @@ from schemas.clock import DatabaseClock
 from schemas.entries import BlockEntry, ChangeEntry, LogEntry, OutputEntry, RunEntry
 from schemas.errors import LeaseLost
 from schemas.groupcommit import GroupCommit
+from schemas.outputs import UNMAPPED, Output
 from schemas.queue import Doorbell
 from schemas.runs import Claimed, RunError
 from schemas.states import BlockState, LogLevel, RunState
@@ -66,7 +67,7 @@ class Page:
         row_count: int | None = None,
         duration_ms: int | None = None,
         error: RunError | None = None,
-        output: bytes | None = None,
+        output: Output | None = None,
     ) -> None:
         """Write where a block stands, and its output once it has one."""
         leaf, now, encoded = self._open(), time.monotonic(), _error(error)
@@ -79,7 +80,7 @@ class Page:
             entry.ended_at = now
         leaf.blocks[block_id] = entry
         if output is not None:
-            leaf.outputs.append(OutputEntry(self._run_id, block_id, output))
+            leaf.outputs.append(_output(self._run_id, block_id, output))
         seq = self._next(leaf)
         leaf.changes.append(
             ChangeEntry(self._run_id, seq, now, "block", state, block_id, attempt, row_count, duration_ms, encoded)
@@ -157,6 +158,10 @@ def _of_newest_claims(leaves: Sequence[_Leaf]) -> list[_Leaf]:
     for leaf in leaves:
         newest[leaf.run.run_id] = max(leaf.run.epoch, newest.get(leaf.run.run_id, 0))
     return [leaf for leaf in leaves if leaf.run.epoch == newest[leaf.run.run_id]]
+
+
+def _output(run_id: uuid.UUID, block_id: str, output: Output) -> OutputEntry:
+    return OutputEntry(run_id, block_id, UNMAPPED, output.format, output.data, output.object, output.size)
 
 
 def _error(error: RunError | None) -> bytes | None:

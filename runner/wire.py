@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from runner.context import EventBody
+from schemas.outputs import Output
 from schemas.pipelines import Definition
 from schemas.runs import RunError
 from schemas.states import LogLevel
@@ -51,7 +52,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True
 
 class Call(Frame, frozen=True, kw_only=True):
     """Execute one block. `path` is relative to the pipelines directory, `variables` is a JSON object as text,
-    `inputs` holds the output (msgpack, as in Succeeded) of each upstream block by block id."""
+    `inputs` holds the output of each upstream block by block id."""
 
     path: str
     version: str
@@ -65,7 +66,7 @@ class Call(Frame, frozen=True, kw_only=True):
     logical_date: dt.datetime | None = None
     variables: bytes = b"{}"
     event: EventBody | None = None
-    inputs: dict[str, bytes] = {}
+    inputs: dict[str, Output] = {}
 
 
 class Describe(Frame, frozen=True, kw_only=True):
@@ -87,9 +88,9 @@ class LogFrame(Frame, frozen=True, kw_only=True):
 
 
 class Succeeded(Frame, frozen=True, kw_only=True):
-    """The block returned; `output` is msgpack, `row_count` the length of a list."""
+    """The block returned; `row_count` is the length of a list."""
 
-    output: bytes
+    output: Output
     row_count: int | None = None
     duration_ms: int = 0
 

@@ -23,6 +23,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     state: str | None
     block_id: str | None
+    map_index: int | None
     attempt: int
     row_count: int | None
     duration_ms: int | None

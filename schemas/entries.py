@@ -8,6 +8,7 @@ import uuid
 
 import msgspec
 
+from schemas.outputs import UNMAPPED, Format
 from schemas.states import BlockState, LogLevel, RunState
 
 
@@ -33,14 +34,21 @@ class BlockEntry(msgspec.Struct):
     began_at: float | None = None
     ended_at: float | None = None
     error: bytes | None = None
+    map_index: int = UNMAPPED
+    queue_ms: int | None = None
 
 
 class OutputEntry(msgspec.Struct):
-    """What a block returned, as msgpack."""
+    """What a block returned: its bytes, or the key of the object that has them."""
 
     run_id: uuid.UUID
     block_id: str
-    data: bytes
+    map_index: int
+    format: Format
+    data: bytes | None
+    object: str | None
+    size: int
+    preview: bytes | None = None
 
 
 class ChangeEntry(msgspec.Struct):
@@ -56,6 +64,8 @@ class ChangeEntry(msgspec.Struct):
     row_count: int | None = None
     duration_ms: int | None = None
     error: bytes | None = None
+    map_index: int | None = None
+    queue_ms: int | None = None
 
 
 class LogEntry(msgspec.Struct):
@@ -69,3 +79,4 @@ class LogEntry(msgspec.Struct):
     level: LogLevel
     message: str
     fields: bytes
+    map_index: int | None = None

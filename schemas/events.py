@@ -29,6 +29,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     run_id: uuid.UUID | None
     pipeline_id: str
     variables: msgspec.Raw
+    queue: str
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -4,7 +4,12 @@ import datetime as dt
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+
+from schemas.notify import Notify
+from schemas.states import OnPaused
+
+DEFAULT_QUEUE = "default"
 
 PipelineId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
 
@@ -36,6 +41,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     params_schema: dict[str, Any] | None = None
     doc: str = ""
     max_active_runs: int | None = None
+    queue: str = DEFAULT_QUEUE
+    run_timeout_s: float | None = None
     error: str | None = None
 
 
@@ -48,7 +55,11 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     graph: Graph | None
     params_schema: dict[str, Any] | None
     max_active_runs: int | None
+    queue: str
+    run_timeout_s: float | None
+    notify: Notify
     is_paused: bool
+    on_paused: OnPaused
     file: str
     error: str | None
     created_at: dt.datetime
@@ -58,4 +69,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may change on a published pipeline; everything else comes from its file."""
 
-    is_paused: bool | msgspec.UnsetType = msgspec.UNSET
+    is_paused: bool | UnsetType = UNSET
+    on_paused: OnPaused | UnsetType = UNSET
+    max_active_runs: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    notify: Notify | UnsetType = UNSET

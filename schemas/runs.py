@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from schemas.outputs import Format
 from schemas.payload import Kind
-from schemas.states import BlockState, LogLevel, RunState
+from schemas.states import BlockState, LogLevel, Origin, RunState
 
 RUN_KEY_LIMIT = 250
 
@@ -26,12 +27,14 @@ class RunError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BlockRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One block of one run."""
+    """One block of one run; a mapped block comes once for itself and once for each item, with its `map_index`."""
 
     block_id: str
+    map_index: int | None
     state: BlockState
     attempt: int
     row_count: int | None
+    queue_ms: int | None
     duration_ms: int | None
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -52,6 +55,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     logical_date: dt.datetime | None
     run_key: str | None
     note: str | None
+    origin: Origin
+    parent_id: uuid.UUID | None
+    resumed_from: uuid.UUID | None
+    backfill_id: uuid.UUID | None
+    queue: str
+    passed_sla: bool
+    callback_url: str | None
     attempt: int
     created_at: dt.datetime
     started_at: dt.datetime | None
@@ -86,6 +96,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     at: dt.datetime
     run_id: uuid.UUID
     block_id: str | None
+    map_index: int | None = None
     attempt: int
     level: LogLevel
     message: str
@@ -106,6 +117,12 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     logical_date: dt.datetime | None
     run_key: str | None
     note: str | None
+    origin: Origin
+    parent_id: uuid.UUID | None
+    backfill_id: uuid.UUID | None
+    queue: str
+    passed_sla: bool
+    callback_url: str | None
     attempt: int
     created_at: dt.datetime
     started_at: dt.datetime | None
@@ -128,19 +145,27 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     event_id: uuid.UUID | None
     variables: msgspec.Raw
     logical_date: dt.datetime | None
+    origin: Origin
+    parent_id: uuid.UUID | None
+    queue: str
     attempt: int
     epoch: int
     seq: int
     is_limited: bool
+    time_left_s: float | None
     event_kind: Kind | None
     event_content_type: str | None
     event_body: bytes | None
 
 
 class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an earlier owner of a run left a block; one that succeeded comes with its output (msgpack)."""
+    """Where an earlier owner of a run left a block; one that succeeded comes with its output."""
 
     block_id: str
+    map_index: int
     state: BlockState
     attempt: int
-    output: bytes | None
+    format: Format | None
+    data: bytes | None
+    object: str | None
+    size: int | None

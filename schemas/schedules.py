@@ -2,20 +2,26 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from schemas.notify import MASK, Notify
 from schemas.pipelines import PipelineId
 from schemas.settings import MAX_BODY_LIMIT
-from schemas.states import OnPaused, ScheduleKind
+from schemas.states import OnPaused, Overlap, ScheduleKind
 
-MASK = "***"
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Secret = Annotated[str, Meta(min_length=1, max_length=1000)]
 BodyLimit = Annotated[int, Meta(ge=1, le=MAX_BODY_LIMIT)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
+Span = Annotated[int, Meta(ge=1, le=366 * 86_400)]
+Timeout = Annotated[float, Meta(gt=0, le=366 * 86_400)]
+Jitter = Annotated[int, Meta(ge=0, le=86_400)]
+Cron = Annotated[str, Meta(min_length=1, max_length=200)]
+TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
+Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -32,7 +38,7 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     pipeline_id: PipelineId
     name: Name
-    kind: Literal["api"] = "api"
+    kind: ScheduleKind = ScheduleKind.API
     source: Name = "generic"
     source_config: SourceConfig = SourceConfig()
     variables: dict[str, Any] = {}
@@ -40,6 +46,18 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     on_paused: OnPaused = OnPaused.QUEUE
     max_active_runs: Positive | None = None
     body_limit: BodyLimit | None = None
+    cron: Cron | None = None
+    every_s: Span | None = None
+    timezone: TimeZone = "UTC"
+    start_at: Moment | None = None
+    end_at: Moment | None = None
+    catchup: bool = False
+    jitter_s: Jitter = 0
+    overlap: Overlap = Overlap.ALLOW
+    sla_s: Span | None = None
+    run_timeout_s: Timeout | None = None
+    max_queue_age_s: Span | None = None
+    notify: Notify = Notify()
 
 
 class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +71,18 @@ class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     on_paused: OnPaused | UnsetType = UNSET
     max_active_runs: Positive | UnsetType | None = UNSET
     body_limit: BodyLimit | UnsetType | None = UNSET
+    cron: Cron | UnsetType | None = UNSET
+    every_s: Span | UnsetType | None = UNSET
+    timezone: TimeZone | UnsetType = UNSET
+    start_at: Moment | UnsetType | None = UNSET
+    end_at: Moment | UnsetType | None = UNSET
+    catchup: bool | UnsetType = UNSET
+    jitter_s: Jitter | UnsetType = UNSET
+    overlap: Overlap | UnsetType = UNSET
+    sla_s: Span | UnsetType | None = UNSET
+    run_timeout_s: Timeout | UnsetType | None = UNSET
+    max_queue_age_s: Span | UnsetType | None = UNSET
+    notify: Notify | UnsetType = UNSET
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +100,23 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     on_paused: OnPaused
     max_active_runs: int | None
     body_limit: int | None
+    cron: str | None
+    every_s: int | None
+    timezone: str
+    start_at: dt.datetime | None
+    end_at: dt.datetime | None
+    catchup: bool
+    jitter_s: int
+    overlap: Overlap
+    sla_s: int | None
+    run_timeout_s: float | None
+    max_queue_age_s: int | None
+    notify: Notify
     created_at: dt.datetime
     updated_at: dt.datetime
 
     def masked(self) -> "Schedule":
-        return msgspec.structs.replace(self, source_config=self.source_config.masked())
+        return msgspec.structs.replace(self, source_config=self.source_config.masked(), notify=self.notify.masked())
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +134,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int | None
     is_paused: bool
     on_paused: OnPaused
+    queue: str
 
 
 class LinkGate(Gate, frozen=True, kw_only=True):

@@ -55,8 +55,21 @@ class Role(StrEnum):
         return order.index(self) >= order.index(needed)
 
 
+class Origin(StrEnum):
+    """Why a run exists: a delivery, a call, the clock, a backfill, an older run, or a run that triggered it."""
+
+    EVENT = "event"
+    API = "api"
+    TIME = "time"
+    BACKFILL = "backfill"
+    RESUME = "resume"
+    RERUN = "rerun"
+    REPLAY = "replay"
+    RUN = "run"
+
+
 class OnPaused(StrEnum):
-    """What a delivery to a paused schedule does."""
+    """What a delivery to a paused schedule, or a call to a paused pipeline, does."""
 
     QUEUE = "queue"
     REJECT = "reject"
@@ -68,6 +81,13 @@ class ScheduleKind(StrEnum):
 
     API = "api"
     TIME = "time"
+
+
+class Overlap(StrEnum):
+    """What a time schedule does when its previous run is still active."""
+
+    ALLOW = "allow"
+    SKIP = "skip"
 
 
 class LogLevel(StrEnum):

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from schemas.entries import BlockEntry, ChangeEntry, LogEntry, OutputEntry, RunEntry
+from schemas.outputs import UNMAPPED, Format
 from schemas.pipelines import Block, Definition, Graph
 from schemas.queue import Ring
 from schemas.runs import Claimed, Trigger
@@ -43,7 +44,7 @@ async def finish(db: Database, run: Claimed, state: RunState = RunState.SUCCESS,
         db,
         [RunEntry(run.id, run.epoch, seq + 3, state, error)],
         blocks=[BlockEntry(run.id, "b", BlockState.SUCCESS, run.attempt, began_at=now, ended_at=now)],
-        outputs=[OutputEntry(run.id, "b", output)],
+        outputs=[OutputEntry(run.id, "b", UNMAPPED, Format.MSGPACK, output, None, len(output))],
         changes=[
             ChangeEntry(run.id, seq + 2, now, "block", BlockState.SUCCESS, "b", run.attempt),
             ChangeEntry(run.id, seq + 3, now, "run", state, None, run.attempt, error=error),

@@ -256,9 +256,11 @@ def _print_end(run: Run, console: Console) -> None:
 def _pending(block_id: str) -> BlockRun:
     return BlockRun(
         block_id=block_id,
+        map_index=None,
         state=BlockState.PENDING,
         attempt=1,
         row_count=None,
+        queue_ms=None,
         duration_ms=None,
         started_at=None,
         finished_at=None,

@@ -4,10 +4,10 @@
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-        $10::json[], $11::bytea[], $12::uuid[], $13::text[], $14::json[]
+        $10::json[], $11::bytea[], $12::uuid[], $13::text[], $14::json[], $15::text[]
     ) WITH ORDINALITY AS t (
         event_id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind,
-        headers, body, run_id, pipeline_id, variables, position
+        headers, body, run_id, pipeline_id, variables, queue, position
     )
 ), won AS (
     INSERT INTO event_keys (schedule_id, dedupe_key, event_id, deliveries)
@@ -32,8 +32,8 @@ WITH input AS MATERIALIZED (
     FROM fresh
     ON CONFLICT (id) DO NOTHING
 ), new_runs AS (
-    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, variables)
-    SELECT run_id, pipeline_id, schedule_id, event_id, variables
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, variables, origin, queue)
+    SELECT run_id, pipeline_id, schedule_id, event_id, variables, 'event', queue
     FROM fresh
     WHERE run_id IS NOT NULL
     ORDER BY position

@@ -50,13 +50,14 @@ WITH rung AS (
         version = mine.version, started_at = coalesce(r.started_at, clock_timestamp())
     FROM mine
     WHERE r.id = mine.id
-    RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.attempt,
-              r.epoch, r.seq
+    RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.origin,
+              r.parent_id, r.queue, r.attempt, r.epoch, r.seq
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', 'running', attempt FROM claimed
 )
-SELECT claimed.*, $6::boolean AS is_limited, e.kind AS event_kind, e.content_type AS event_content_type, e.body AS event_body
+SELECT claimed.*, $6::boolean AS is_limited, NULL::float8 AS time_left_s, e.kind AS event_kind,
+       e.content_type AS event_content_type, e.body AS event_body
 FROM claimed
 LEFT JOIN events e ON e.id = claimed.event_id
 

@@ -1,6 +1,6 @@
 -- name: page -> LogLine
 -- The log of a run after a cursor, in order.
-SELECT seq, at, run_id, block_id, attempt, level, message, fields
+SELECT seq, at, run_id, block_id, map_index, attempt, level, message, fields
 FROM logs
 WHERE run_id = $1
   AND seq > $2

@@ -44,6 +44,8 @@ async def _publish_good(db: Db, definition: Definition, graph: Graph) -> None:
         graph,
         schema,
         definition.max_active_runs,
+        definition.queue,
+        definition.run_timeout_s,
     )
     await db.execute(SQL["publish_version"], definition.id, definition.version, graph, schema)
 
@@ -72,9 +74,13 @@ async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> 
     return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
 
 
-async def set_paused(db: Db, pipeline_id: str, *, is_paused: bool) -> None:
-    """Pause or unpause a pipeline."""
-    await db.execute(SQL["set_paused"], pipeline_id, is_paused)
+async def update(db: Db, pipeline: Pipeline) -> Pipeline:
+    """Write what a user may change of a pipeline; raises NotFound when it is gone."""
+    settings = pipeline.is_paused, pipeline.on_paused, pipeline.max_active_runs, pipeline.notify
+    row = await db.fetchrow(SQL["update"], pipeline.id, *settings)
+    if row is None:
+        raise NotFound(f"There is no pipeline {pipeline.id!r}.")
+    return msgspec.convert(row, Pipeline)
 
 
 async def graph_of(db: Db, pipeline_id: str, version: str | None) -> Graph | None:

@@ -1,11 +1,16 @@
 -- name: publish
 -- Put what the runner read from a file in force; an unchanged definition writes nothing.
-INSERT INTO pipelines AS p (id, version, file, doc, graph, params_schema, max_active_runs)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- What a user set instead of the file's limit stays until the file's own word changes.
+INSERT INTO pipelines AS p (id, version, file, doc, graph, params_schema, max_active_runs, declared_max_active_runs, queue,
+                            run_timeout_s)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)
 ON CONFLICT (id) DO UPDATE SET
     version = excluded.version, file = excluded.file, doc = excluded.doc, graph = excluded.graph,
-    params_schema = excluded.params_schema, max_active_runs = excluded.max_active_runs, error = NULL,
-    updated_at = now()
+    params_schema = excluded.params_schema,
+    max_active_runs = CASE WHEN p.declared_max_active_runs IS DISTINCT FROM excluded.declared_max_active_runs
+                           THEN excluded.max_active_runs ELSE p.max_active_runs END,
+    declared_max_active_runs = excluded.declared_max_active_runs,
+    queue = excluded.queue, run_timeout_s = excluded.run_timeout_s, error = NULL, updated_at = now()
 WHERE p.version IS DISTINCT FROM excluded.version OR p.file <> excluded.file OR p.error IS NOT NULL
 
 -- name: publish_version
@@ -35,21 +40,26 @@ WHERE p.error IS DISTINCT FROM excluded.error
 DELETE FROM pipelines WHERE file = $1 AND graph IS NULL AND NOT id = ANY ($2::text[])
 
 -- name: get -> Pipeline
-SELECT id, version, doc, graph, params_schema, max_active_runs, is_paused, file, error, created_at, updated_at
+SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
+       error, created_at, updated_at
 FROM pipelines
 WHERE id = $1
 
 -- name: page -> Pipeline
 -- Pipelines by name, after a cursor.
-SELECT id, version, doc, graph, params_schema, max_active_runs, is_paused, file, error, created_at, updated_at
+SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
+       error, created_at, updated_at
 FROM pipelines
 WHERE ($1::text IS NULL OR id > $1)
   AND ($2::text IS NULL OR strpos(lower(id), lower($2)) > 0)
 ORDER BY id
 LIMIT $3
 
--- name: set_paused
-UPDATE pipelines SET is_paused = $2, updated_at = now() WHERE id = $1
+-- name: update -> Pipeline
+UPDATE pipelines SET is_paused = $2, on_paused = $3, max_active_runs = $4, notify = $5, updated_at = now()
+WHERE id = $1
+RETURNING id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
+          error, created_at, updated_at
 
 -- name: graph_of_version
 SELECT coalesce(v.graph, p.graph)

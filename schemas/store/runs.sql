@@ -17,7 +17,8 @@ SELECT id FROM runs WHERE pipeline_id = $1 AND run_key = $2
 -- name: get -> RunRow
 -- By id or by number; $3 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
+       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
        CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
        CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
@@ -28,7 +29,8 @@ WHERE r.id = $1::uuid OR r.number = $2::bigint
 -- name: page -> RunRow
 -- The newest runs before a cursor; $9 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
+       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
        CASE WHEN length(e.body) > $9 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
        CASE WHEN length(e.body) <= $9 THEN e.body END AS event_body
@@ -49,7 +51,10 @@ ORDER BY r.id DESC
 
 -- name: of_events
 -- The runs that these events caused, for whoever delivered them again.
-SELECT event_id, id, number, state FROM runs WHERE event_id = ANY ($1::uuid[]) ORDER BY event_id, item
+SELECT event_id, id, number, state
+FROM runs
+WHERE event_id = ANY ($1::uuid[]) AND origin = 'event'
+ORDER BY event_id, item
 
 -- name: cancel
 -- A queued run is cancelled here and now; a running one is asked to end, and its owner ends it.
@@ -73,7 +78,7 @@ SELECT state FROM asked
 
 -- name: block_runs -> BlockRun
 -- The blocks of a run that have begun.
-SELECT block_id, state, attempt, row_count, duration_ms, started_at, finished_at, coalesce(error, 'null') AS error
+SELECT block_id, nullif(map_index, -1) AS map_index, state, attempt, row_count, queue_ms, duration_ms, started_at, finished_at, coalesce(error, 'null') AS error
 FROM block_runs
 WHERE run_id = $1
 

@@ -27,6 +27,18 @@ async def create(db: Db, new: NewSchedule) -> Schedule:
         new.on_paused,
         new.max_active_runs,
         new.body_limit,
+        new.cron,
+        new.every_s,
+        new.timezone,
+        new.start_at,
+        new.end_at,
+        new.catchup,
+        new.jitter_s,
+        new.overlap,
+        new.sla_s,
+        new.run_timeout_s,
+        new.max_queue_age_s,
+        new.notify,
     )
     return msgspec.convert(row, Schedule)
 
@@ -60,6 +72,18 @@ async def update(db: Db, schedule: Schedule) -> Schedule:
         schedule.on_paused,
         schedule.max_active_runs,
         schedule.body_limit,
+        schedule.cron,
+        schedule.every_s,
+        schedule.timezone,
+        schedule.start_at,
+        schedule.end_at,
+        schedule.catchup,
+        schedule.jitter_s,
+        schedule.overlap,
+        schedule.sla_s,
+        schedule.run_timeout_s,
+        schedule.max_queue_age_s,
+        schedule.notify,
     )
     if row is None:
         raise NotFound(f"There is no schedule {schedule.id}.")

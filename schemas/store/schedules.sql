@@ -1,21 +1,25 @@
 -- name: create -> Schedule
 INSERT INTO schedules (id, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused,
-                       max_active_runs, body_limit)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                       max_active_runs, body_limit, cron, every_s, timezone, start_at, end_at, catchup, jitter_s, overlap,
+                       sla_s, run_timeout_s, max_queue_age_s, notify)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          body_limit, created_at, updated_at
+          body_limit, cron, every_s, timezone, start_at, end_at,
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
 
 -- name: get -> Schedule
 -- By id or by number.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       body_limit, created_at, updated_at
+       body_limit, cron, every_s, timezone, start_at, end_at,
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
 FROM schedules
 WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
 
 -- name: page -> Schedule
 -- The newest schedules before a cursor.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       body_limit, created_at, updated_at
+       body_limit, cron, every_s, timezone, start_at, end_at,
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
 FROM schedules
 WHERE deleted_at IS NULL
   AND ($1::uuid IS NULL OR id < $1)
@@ -27,10 +31,13 @@ LIMIT $5
 
 -- name: update -> Schedule
 UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5, is_paused = $6, on_paused = $7,
-                     max_active_runs = $8, body_limit = $9, updated_at = now()
+                     max_active_runs = $8, body_limit = $9, cron = $10, every_s = $11, timezone = $12,
+                     start_at = $13, end_at = $14, catchup = $15, jitter_s = $16, overlap = $17, sla_s = $18,
+                     run_timeout_s = $19, max_queue_age_s = $20, notify = $21, updated_at = now()
 WHERE id = $1 AND deleted_at IS NULL
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          body_limit, created_at, updated_at
+          body_limit, cron, every_s, timezone, start_at, end_at,
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
 
 -- name: delete
 -- Only marked, because events and runs go on pointing at it.

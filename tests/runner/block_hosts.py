@@ -24,7 +24,7 @@ def call(pipeline: str, block: str, *, directory: Path = PIPELINES, **fields: An
 
 def returned(outcome: Outcome) -> Any:
     assert isinstance(outcome, Succeeded), outcome
-    return msgspec.msgpack.decode(outcome.output)
+    return msgspec.msgpack.decode(outcome.output.data or b"")
 
 
 def failed(outcome: Outcome, reason: Reason) -> Failed:

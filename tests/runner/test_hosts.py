@@ -11,6 +11,7 @@ import pytest
 from runner.context import EventBody
 from runner.hosts import Hosts
 from runner.wire import LogFrame, Reason, Succeeded
+from schemas.outputs import Output
 from schemas.payload import Kind
 from tests.processes import runs
 from tests.runner.block_hosts import call, failed, nowhere, returned, running
@@ -20,7 +21,7 @@ from tests.waiting import eventually
 async def test_outputs_flow_by_parameter_name(execute) -> None:
     loaded = await execute("orders", "load", variables=b'{"limit": 3}')
     assert loaded.row_count == 3
-    transformed = await execute("orders", "transform", inputs={"load": loaded.output, "unused": b"\xc1"})
+    transformed = await execute("orders", "transform", inputs={"load": loaded.output, "unused": Output(data=b"\xc1")})
     assert returned(transformed) == [{"id": number, "ok": True} for number in range(3)]
 
 

@@ -8,6 +8,7 @@ import pytest
 from runner.recorder import Page, Recorder
 from schemas.clock import DatabaseClock
 from schemas.errors import LeaseLost
+from schemas.outputs import Output
 from schemas.pipelines import Block, Definition, Graph
 from schemas.queue import Doorbell, Ring, connect
 from schemas.runs import Claimed, Trigger
@@ -39,7 +40,7 @@ async def new_ring(db: Database) -> Ring:
 
 def finish(page: Page) -> None:
     page.log("b", 1, level=LogLevel.INFO, message="a line", fields={})
-    page.block("b", BlockState.SUCCESS, 1, output=b"\xc0")
+    page.block("b", BlockState.SUCCESS, 1, output=Output(data=b"\xc0", size=1))
     page.run(RunState.SUCCESS, None)
 
 

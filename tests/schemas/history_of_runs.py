@@ -18,6 +18,7 @@ from schemas.entries import BlockEntry, ChangeEntry, LogEntry, OutputEntry, RunE
 from schemas.errors import Conflict
 from schemas.events import Delivery
 from schemas.ids import new_id
+from schemas.outputs import UNMAPPED, Format
 from schemas.payload import Kind
 from schemas.queue import Ring
 from schemas.runs import Trigger
@@ -87,7 +88,7 @@ class Pen:
     def block(self, block_id: str) -> None:
         run, epoch = self.claim.run_id, self.claim.epoch
         self.blocks.append(BlockEntry(run, block_id, BlockState.SUCCESS, epoch, began_at=1.0, ended_at=2.0))
-        self.outputs.append(OutputEntry(run, block_id, b"\xc0"))
+        self.outputs.append(OutputEntry(run, block_id, UNMAPPED, Format.MSGPACK, b"\xc0", None, 1))
         self.changes.append(ChangeEntry(run, self.next(), 2.0, "block", BlockState.SUCCESS, block_id, epoch))
 
     def log(self) -> None:
@@ -159,11 +160,11 @@ class History(RuleBasedStateMachine):
             dedupe_key=key,
             content_type="application/json",
             kind=Kind.JSON,
-            headers=b"{}",
-            body=b"{}",
+            **dict.fromkeys(("headers", "body"), b"{}"),
             run_id=new_id(),
             pipeline_id=PIPELINE,
             variables=msgspec.Raw(b"{}"),
+            queue="default",
         )
 
     @rule(key=st.sampled_from("ab"), again=st.booleans())

@@ -1,0 +1,29 @@
+"""What a block returned, as it is stored and handed on: a format, and its bytes or the key of the object with them."""
+
+from enum import StrEnum
+
+import msgspec
+
+UNMAPPED = -1
+
+
+class Format(StrEnum):
+    """How the bytes of an output are read: plain data, or Arrow IPC that becomes what the block had returned."""
+
+    MSGPACK = "msgpack"
+    POLARS = "polars"
+    PANDAS = "pandas"
+    ARROW = "arrow"
+
+
+class Output(msgspec.Struct, frozen=True, array_like=True):
+    """One output: small ones carry their bytes in `data`, large ones name an `object` of the object store.
+
+    On its way between runner and block host a large one lies in a file, `path`; `size` is in bytes.
+    """
+
+    format: Format = Format.MSGPACK
+    data: bytes | None = None
+    object: str | None = None
+    path: str | None = None
+    size: int = 0
