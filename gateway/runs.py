@@ -10,14 +10,15 @@ from gateway import params
 from gateway.urls import Urls
 from schemas import payload
 from schemas.changes import Channels
-from schemas.errors import Conflict
+from schemas.errors import Conflict, NotFound
+from schemas.outputs import UNMAPPED
 from schemas.pages import Page
 from schemas.payload import Kind
 from schemas.pipelines import Graph
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockRun, LogLine, Run, RunRow, Trigger
+from schemas.runs import BlockAttempt, BlockRun, LogLine, Run, RunRow, Trigger
 from schemas.states import BlockState, LogLevel, Origin, RunState
-from schemas.store import logs, pipelines, runs
+from schemas.store import changes, logs, pipelines, runs
 from schemas.store.db import Database
 
 LARGEST_SHOWN_BODY = 25 << 20
@@ -108,6 +109,15 @@ class Runs:
             limit=page.limit + 1,
         )
 
+    async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
+        """Read the attempts of a block, or of one item of a mapped one; raises NotFound (no such run, or block in it)."""
+        run_id = await runs.find_id(self._db, key)
+        after, limit = page.after_number, page.limit + 1
+        found = await changes.attempts(self._db, run_id, block_id, map_index=map_index, after=after, limit=limit)
+        if not found and all(block.block_id != block_id for block in (await self.get(key)).block_runs):
+            raise NotFound(f"Run {key} has no block {block_id!r}.")
+        return found
+
     def _show(self, row: RunRow, block_runs: Sequence[BlockRun]) -> Run:
         return Run(
             event_variables=self._event_variables(row),
@@ -137,11 +147,22 @@ def _from(level: LogLevel) -> list[LogLevel]:
 
 
 def _in_order(begun: Sequence[BlockRun], graph: Graph | None) -> list[BlockRun]:
-    """Put the blocks in the order of the graph; those without a row are pending."""
-    by_id = {block.block_id: block for block in begun}
+    """Put the blocks in the order of the graph, each before its items; a block without a row is pending.
+
+    Callbacks come last, and only those that were called.
+    """
     if graph is None:
         return list(begun)
-    return [by_id.get(block.id) or _pending(block.id) for block in graph.blocks]
+    by_id: dict[str, list[BlockRun]] = {block.id: [] for block in (*graph.blocks, *graph.callbacks)}
+    for block_run in begun:
+        by_id.get(block_run.block_id, []).append(block_run)
+    for block in graph.blocks:
+        by_id[block.id] = sorted(by_id[block.id], key=_item) or [_pending(block.id)]
+    return [block_run for of_a_block in by_id.values() for block_run in of_a_block]
+
+
+def _item(block_run: BlockRun) -> int:
+    return UNMAPPED if block_run.map_index is None else block_run.map_index
 
 
 def _pending(block_id: str) -> BlockRun:

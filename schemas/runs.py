@@ -41,6 +41,19 @@ class BlockRun(msgspec.Struct, frozen=True, kw_only=True):
     error: msgspec.Raw
 
 
+class BlockAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a block run; `queue_ms` is how long it was ready before a block host took it."""
+
+    attempt: int
+    state: BlockState
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    row_count: int | None
+    queue_ms: int | None
+    duration_ms: int | None
+    error: msgspec.Raw
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A run as the API shows it."""
 
@@ -165,6 +178,7 @@ class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
     map_index: int
     state: BlockState
     attempt: int
+    error: msgspec.Raw
     format: Format | None
     data: bytes | None
     object: str | None
