@@ -110,7 +110,7 @@ class Runs:
         )
 
     async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
-        """Read the attempts of a block, or of one item of a mapped one; raises NotFound (no such run, or block in it)."""
+        """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""
         run_id = await runs.find_id(self._db, key)
         after, limit = page.after_number, page.limit + 1
         found = await changes.attempts(self._db, run_id, block_id, map_index=map_index, after=after, limit=limit)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from schemas.outputs import Format
+from schemas.outputs import Format, Output
 from schemas.payload import Kind
 from schemas.states import BlockState, LogLevel, Origin, RunState
 
@@ -183,3 +183,13 @@ class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes | None
     object: str | None
     size: int | None
+
+    @property
+    def output(self) -> Output | None:
+        """What it returned, if it succeeded."""
+        return None if self.format is None else Output(self.format, self.data, self.object, None, self.size or 0)
+
+    @property
+    def failure(self) -> RunError | None:
+        """Why it failed."""
+        return msgspec.json.decode(self.error, type=RunError | None)
