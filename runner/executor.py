@@ -6,7 +6,7 @@ output that a crash could still change. What user code does is an outcome, never
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from runner import mapping
@@ -40,7 +40,7 @@ class Executor:
         self._most = hosts.limit
         self._news = asyncio.Event()
         self._attempts = Attempts(definition, ownership, page=page, hosts=hosts, on_pause=self._news.set)
-        self._walk = Walk(())
+        self._walk = Walk(self._graph.blocks)
         self._outputs: dict[str, Output] = {}
         self._items: dict[str, Items] = {}
         self._done_items: dict[str, list[BegunBlock]] = {}
@@ -50,12 +50,13 @@ class Executor:
         self._executing: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
-    async def execute(self, begun: Iterable[BegunBlock] = ()) -> None:
+    async def execute(self, begun: Sequence[BegunBlock] = ()) -> None:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
 
         When the ownership stops for another reason than a cancel, nothing terminal is written.
         """
-        self._recall(begun)
+        if begun:
+            self._recall(begun)
         await self._execute_all()
         if not self._ownership.may_write:
             return
@@ -86,7 +87,8 @@ class Executor:
         finally:
             for task in self._executing:
                 task.cancel()
-            await asyncio.gather(*self._executing, return_exceptions=True)
+            if self._executing:
+                await asyncio.gather(*self._executing, return_exceptions=True)
 
     def _take_ready(self) -> None:
         """Let the blocks that may start wait before the items of mapped ones; after a stop callbacks alone go on."""

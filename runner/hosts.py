@@ -94,7 +94,7 @@ class Hosts:
             outcome = await child.call(call, within=timeout, on_log=on_log, cancelled=cancelled)
         finally:
             self._take_back(child)
-        return msgspec.structs.replace(outcome, queue_ms=queue_ms)
+        return msgspec.structs.replace(outcome, queue_ms=queue_ms) if queue_ms else outcome
 
     def retire(self) -> None:
         """Replace every host, busy ones after their block: edited files and what they import are then loaded anew."""

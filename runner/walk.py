@@ -45,18 +45,20 @@ class Walk:
 
     def __init__(self, blocks: Iterable[Block], ended: Mapping[str, BlockState] | None = None) -> None:
         self.blocks = {block.id: block for block in blocks}
-        self.states: dict[str, BlockState] = dict(ended or ())
+        self.states: dict[str, BlockState] = {}
         self._behind: dict[str, list[Block]] = {block_id: [] for block_id in self.blocks}
-        self._before = {block.id: _Before(len(block.upstream)) for block in self.blocks.values()}
+        self._before: dict[str, _Before] = {}
         self._ready: list[Block] = []
         self._given_up: list[tuple[Block, BlockState]] = []
+        if ended:
+            self.states.update(ended)
         for block in self.blocks.values():
+            self._before[block.id] = _Before(len(block.upstream))
             for name in block.upstream:
                 self._behind[name].append(block)
-        for block in self.blocks.values():
             if not block.upstream and block.id not in self.states:
                 self._decide(block)
-        for block_id, state in list((ended or {}).items()):
+        for block_id, state in ended.items() if ended else ():
             self._tell(block_id, state)
 
     def take_ready(self) -> list[Block]:

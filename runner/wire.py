@@ -110,7 +110,7 @@ class Succeeded(Frame, frozen=True, kw_only=True):
     row_count: int | None = None
     chosen: tuple[str, ...] | None = None
     duration_ms: int = 0
-    queue_ms: int | None = None
+    queue_ms: int = 0
 
 
 class Skipped(Frame, frozen=True, kw_only=True):
@@ -118,7 +118,7 @@ class Skipped(Frame, frozen=True, kw_only=True):
 
     reason: str
     duration_ms: int = 0
-    queue_ms: int | None = None
+    queue_ms: int = 0
 
 
 class Failed(Frame, frozen=True, kw_only=True):
@@ -127,7 +127,7 @@ class Failed(Frame, frozen=True, kw_only=True):
     reason: Reason
     error: RunError
     duration_ms: int = 0
-    queue_ms: int | None = None
+    queue_ms: int = 0
 
     @property
     def is_worth_retrying(self) -> bool:
