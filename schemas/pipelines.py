@@ -47,7 +47,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """A published pipeline as `/v1/pipelines` shows it."""
+    """A published pipeline as it is stored; `masked()` before `/v1/pipelines` shows it."""
 
     id: str
     version: str | None
@@ -64,6 +64,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    def masked(self) -> "Pipeline":
+        return msgspec.structs.replace(self, notify=self.notify.masked())
 
 
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, schedules, tokens
+from gateway.api import audit, control, events, keys, logs, pipelines, runs, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -10,5 +10,8 @@ handlers: list[HTTPRouteHandler] = [
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *control.handlers,
+    *logs.handlers,
     *events.handlers,
+    *audit.handlers,
 ]

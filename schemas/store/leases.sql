@@ -41,7 +41,8 @@ WITH rung AS (
     LEFT JOIN schedules s ON s.id = r.schedule_id
     WHERE r.state = 'queued'
       AND r.cancel_requested_at IS NULL
-      AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
+      AND (s.on_paused IS NOT DISTINCT FROM 'run'
+           OR NOT (p.is_paused AND p.on_paused <> 'run' OR coalesce(s.is_paused, false)))
       AND ($6::boolean OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
       AND EXISTS (SELECT 1 FROM runners WHERE id = $3)
 ), claimed AS (
@@ -188,12 +189,12 @@ CROSS JOIN LATERAL (
             SELECT count(*) FROM runs a
             WHERE a.state = 'running' AND a.schedule_id = s.id AND s.max_active_runs IS NOT NULL)))
     ) q
-    WHERE s.pipeline_id = p.id AND (s.on_paused = 'run' OR NOT (p.is_paused OR s.is_paused))
+    WHERE s.pipeline_id = p.id AND (s.on_paused = 'run' OR NOT (p.is_paused AND p.on_paused <> 'run' OR s.is_paused))
     UNION ALL
     (SELECT id, dispatch, schedule_id, row_number() OVER (ORDER BY id)
      FROM runs
      WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id IS NULL AND cancel_requested_at IS NULL
-       AND created_at < clock_timestamp() - $2 * interval '1 second' AND NOT p.is_paused
+       AND created_at < clock_timestamp() - $2 * interval '1 second' AND NOT (p.is_paused AND p.on_paused <> 'run')
      ORDER BY id
      LIMIT 1000)
     ORDER BY turn, id
