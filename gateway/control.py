@@ -1,6 +1,6 @@
 """What people do to runs that exist: cancel, resume, rerun, mark. Each deed is written down in its own transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -51,7 +51,7 @@ class Control:
         Raises NotFound, or Conflict when it ended otherwise, is being resumed, or its pipeline is paused and rejects.
         """
         old = await self._runs.row(key)
-        _expect(old, _RESUMABLE, "be resumed")
+        _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
         refuse_if_paused(await pipelines.get(self._db, old.pipeline_id))
         async with self._db.transaction() as transaction:
             ring = await control.resume(transaction, old.id, note=resumption.note)
@@ -66,7 +66,7 @@ class Control:
         Raises NotFound, Invalid (params), or Conflict when it has not ended or its pipeline is paused and rejects.
         """
         old = await self._runs.row(key)
-        _expect(old, TERMINAL_RUN_STATES, "be run again")
+        _expect(old, TERMINAL_RUN_STATES, "only a run that has ended can be run again")
         pipeline = await pipelines.get(self._db, old.pipeline_id)
         refuse_if_paused(pipeline)
         edited, variables = repetition.variables, msgspec.json.decode(old.variables, type=dict[str, Any])
@@ -108,10 +108,9 @@ class Control:
         return await self._runs.get(str(ring.run_id))
 
 
-def _expect(run: RunRow, states: Iterable[RunState], what: str) -> None:
+def _expect(run: RunRow, states: Container[RunState], rule: str) -> None:
     if run.state not in states:
-        wanted = ", ".join(sorted(states))
-        raise Conflict(f"Run {run.id} is {run.state}; only what is {wanted} can {what}.", state=run.state)
+        raise Conflict(f"Run {run.id} is {run.state}; {rule}.", state=run.state)
 
 
 def _behind_colon(note: str | None) -> str:
