@@ -74,10 +74,12 @@ class Runner:
             start_without_doorbell=self._worker.start_without_doorbell,
         )
         self._scheduler = Scheduler(self._db, self._doorbell)
-        channels = Channels(config.redis_prefix)
-        self._listener = Listener(
-            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
-        )
+        self._listener = self._make_listener()
+
+    def _make_listener(self) -> Listener:
+        channels = Channels(self._settings.redis_prefix)
+        hear = {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
+        return Listener(self._settings.redis_url, hear)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
