@@ -15,6 +15,7 @@ import msgspec
 from gateway import credentials, intake
 from gateway.audit import Audit
 from gateway.catalog import Catalog
+from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.feed import Feed
 from gateway.inspector import Inspector
@@ -81,6 +82,7 @@ class Core:
         )
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
+        self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)

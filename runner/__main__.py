@@ -17,6 +17,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.scheduler import Scheduler
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
@@ -74,6 +75,7 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
+        self._scheduler = Scheduler(self._db, self._doorbell)
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
     def _ears(self, channels: Channels) -> dict[str, Hear]:
@@ -95,6 +97,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._scheduler.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -110,6 +113,7 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
+        await self._scheduler.stop()
         await self._sweeper.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
