@@ -6,7 +6,7 @@ output that a crash could still change. What user code does is an outcome, never
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from typing import Any
 
 from runner import mapping
@@ -33,7 +33,12 @@ _STAYS = ENDED - {BlockState.CANCELLED}
 class Executor:
     """Walks the graph of one run; made for that run alone."""
 
-    def __init__(self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts) -> None:
+    def __init__(
+        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts, queues: Collection[str]
+    ) -> None:
+        self._definition = definition
+        self._queues = queues
+        self._elsewhere: str | None = None
         self._graph = definition.graph or Graph(())
         self._ownership = ownership
         self._page = page
@@ -50,18 +55,25 @@ class Executor:
         self._executing: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
-    async def execute(self, begun: Sequence[BegunBlock] = ()) -> None:
+    async def execute(self, begun: Sequence[BegunBlock] = ()) -> str | None:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
 
-        When the ownership stops for another reason than a cancel, nothing terminal is written.
+        When all that is left has to wait for a block of a queue that is not served here, that queue is returned. When
+        the ownership stops for another reason than a cancel, nothing terminal is written.
         """
         if begun:
             self._recall(begun)
         await self._execute_all()
-        if not self._ownership.may_write:
-            return
+        if self._elsewhere is not None and not self._ownership.stopped.is_set():
+            await self._page.commit()
+            return None if self._ownership.stopped.is_set() else self._elsewhere
+        if self._ownership.may_write:
+            await self._finish()
+        return None
+
+    async def _finish(self) -> None:
         state, error = self._conclude()
-        if self._call_back(None, state, error):
+        if self._call_back(None, state, error) or self._waiting:
             await self._page.commit()
             await self._execute_all()
         if self._ownership.may_write:
@@ -98,7 +110,15 @@ class Executor:
             return
         if ready := self._walk.take_ready():
             now = asyncio.get_running_loop().time()
-            self._waiting.extendleft([self._work(block, now) for block in reversed(ready)])
+            self._waiting.extendleft([self._work(block, now) for block in reversed(ready) if self._is_served(block)])
+
+    def _is_served(self, block: Block) -> bool:
+        """Whether a ready block may execute here; if not, remember where it may."""
+        queue = block.queue or self._definition.queue
+        if queue in self._queues:
+            return True
+        self._elsewhere = queue
+        return False
 
     def _work(self, block: Block, now: float) -> Work:
         work = Work(step=block, ready_at=now)
