@@ -9,7 +9,7 @@ import uuid
 import msgspec
 import pytest
 
-from runner import Run, pipeline
+from runner import Branch, Run, Skip, pipeline
 from runner.context import EventBody
 from schemas.payload import Kind
 
@@ -52,6 +52,18 @@ def test_the_idempotency_key_is_the_same_in_every_attempt() -> None:
     run_id = uuid.uuid4()
     first, second = (Run(id=run_id, block_id="load", attempt=attempt) for attempt in (1, 2))
     assert first.idempotency_key == second.idempotency_key == f"{run_id}:load"
+
+
+def test_each_item_of_a_mapped_block_has_an_idempotency_key_of_its_own() -> None:
+    run_id = uuid.uuid4()
+    assert Run(id=run_id, block_id="load", map_index=0).idempotency_key == f"{run_id}:load:0"
+
+
+def test_what_a_block_decides_is_a_value_that_tests_compare() -> None:
+    assert Branch("big", value=[1]) == Branch("big", value=[1])
+    assert Branch("big") != Branch("big", "small")
+    assert repr(Branch("big", value=[1])) == "Branch('big', value=[1])"
+    assert Skip("no rows") == Skip("no rows")
 
 
 def test_the_log_of_a_run_made_by_hand_goes_to_the_standard_library(caplog: pytest.LogCaptureFixture) -> None:
