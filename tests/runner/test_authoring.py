@@ -1,17 +1,22 @@
 """What a pipeline author writes, and what they can do with it without Penstock."""
 
+import hashlib
 import logging
 import subprocess
 import sys
 import textwrap
 import uuid
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from runner import Branch, Run, Skip, pipeline
 from runner.context import EventBody
+from runner.loader import load
+from runner.modules import PipelineFiles
 from schemas.payload import Kind
+from tests.pages import blocks
 
 
 class Params(msgspec.Struct):
@@ -108,3 +113,22 @@ def test_the_example_of_the_docstring_type_checks(tmp_path) -> None:
     command = [sys.executable, "-m", "mypy", *options, str(tmp_path / "example.py")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+async def test_the_shapes_of_the_authoring_page_are_what_it_says(tmp_path: Path) -> None:
+    [example] = [block for block in blocks("docs/authoring.md") if block.file == "pipelines/parcels.py"]
+    (tmp_path / "parcels.py").write_text(example.text)
+    [definition] = await load(tmp_path)
+    assert definition.error is None
+    assert definition.run_timeout_s == 3600
+
+    version = hashlib.sha256(example.text.encode()).hexdigest()
+    parcels = PipelineFiles(tmp_path).get("parcels.py", "parcels", version=version)
+    assert parcels is not None
+    functions = {name: step.function for name, step in parcels.steps.items()}
+    run = Run(
+        params=msgspec.convert({"many": 1}, type(parcels.pipeline.read_params(b"{}"))), event_variables={"orders": []}
+    )
+    assert functions["orders"](run) == Skip("no orders today")
+    assert functions["route"](run, [{}, {}]) == Branch("courier", value=2)
+    assert functions["label"](run, {"id": 7}, None, "stamps") == {"id": 7, "by": "stamps", "key": f"{run.id}:block"}
