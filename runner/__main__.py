@@ -24,7 +24,7 @@ from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
-from schemas.listener import Listener
+from schemas.listener import Hear, Listener
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -42,7 +42,8 @@ class Runner:
         self._directory = Path(config.pipelines)
         self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
         self._redis = queue.connect(config.redis_url)
-        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        queues = config.queues.split(",")
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
@@ -57,13 +58,14 @@ class Runner:
             hosts=self._hosts,
             recorder=self._recorder,
             owned=owned,
+            queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
             self._doorbell,
             pool=self._redis,
-            prefix=config.redis_prefix,
+            queue=queue.queue_name(config.redis_prefix, queues[0]),
             max_jobs=config.max_runs,
         )
         self._sweeper = Sweeper(
@@ -74,12 +76,15 @@ class Runner:
             start_without_doorbell=self._worker.start_without_doorbell,
         )
         self._scheduler = Scheduler(self._db, self._doorbell)
-        self._listener = self._make_listener()
+        self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
-    def _make_listener(self) -> Listener:
-        channels = Channels(self._settings.redis_prefix)
-        hear = {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
-        return Listener(self._settings.redis_url, hear)
+    def _ears(self, channels: Channels) -> dict[str, Hear]:
+        """Say who listens to which channel."""
+        return {
+            channels.wake: self._worker.hear,
+            channels.cancel: self._lease.hear_cancel,
+            channels.registry: self._sweeper.hear_registry,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
@@ -99,6 +104,7 @@ class Runner:
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        self._jobs.drain()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])

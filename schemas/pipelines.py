@@ -22,6 +22,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    queue: str | None = None
     doc: str = ""
 
 
@@ -45,9 +46,16 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     run_timeout_s: float | None = None
     error: str | None = None
 
+    @property
+    def first_queue(self) -> str:
+        """The queue in which its runs begin: that of the first blocks if they agree, else the pipeline's."""
+        blocks = self.graph.blocks if self.graph else ()
+        first = {block.queue or self.queue for block in blocks if not block.upstream}
+        return first.pop() if len(first) == 1 else self.queue
+
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """A published pipeline as `/v1/pipelines` shows it."""
+    """A published pipeline as it is stored; `masked()` before `/v1/pipelines` shows it."""
 
     id: str
     version: str | None
@@ -64,6 +72,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    def masked(self) -> "Pipeline":
+        return msgspec.structs.replace(self, notify=self.notify.masked())
 
 
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,16 +5,18 @@ Members of type `msgspec.Raw` are JSON that passes through unparsed; an `error` 
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from schemas.notify import Url
 from schemas.outputs import Format
 from schemas.payload import Kind
 from schemas.states import BlockState, LogLevel, Origin, RunState
 
 RUN_KEY_LIMIT = 250
+Note = Annotated[str, Meta(max_length=10_000)]
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,12 +83,34 @@ class RunRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/pipelines/{id}/runs`."""
+    """The body of `POST /v1/pipelines/{id}/runs`; `triggered_by` is the id of the run that asks for this one."""
 
     variables: dict[str, Any] = {}
     logical_date: Annotated[dt.datetime, Meta(tz=True)] | None = None
     run_key: Annotated[str, Meta(min_length=1, max_length=RUN_KEY_LIMIT)] | None = None
-    note: Annotated[str, Meta(max_length=10_000)] | None = None
+    note: Note | None = None
+    callback_url: Url | None = None
+    triggered_by: uuid.UUID | None = None
+
+
+class Resumption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/resume`."""
+
+    note: Note | None = None
+
+
+class Repetition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/rerun`: `variables` replace those of the old run, all of them."""
+
+    variables: dict[str, Any] | UnsetType = UNSET
+    note: Note | None = None
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/mark`: what a person says became of a run."""
+
+    state: Literal["success", "failed"]
+    note: Note | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -142,7 +142,6 @@ class History(RuleBasedStateMachine):
         return wanted[which % len(wanted)]
 
     def pick_claim(self, which: int) -> Claim:
-        """Choose whoever has claimed something, most likely of late."""
         return self.claims[-1 - which % len(self.claims)]
 
     def is_owner(self, claim: Claim) -> bool:

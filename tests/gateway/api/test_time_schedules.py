@@ -120,7 +120,7 @@ async def test_jitter_makes_a_slot_due_later_and_the_next_ones_say_so(shared: Pe
         ({"kind": "time", "cron": "@daily", "body_limit": 5}, "/body_limit", NONE_FOR_TIME),
         ({"cron": "@daily"}, "/cron", ONLY_TIME),
         ({"every_s": 60}, "/every_s", ONLY_TIME),
-        ({"timezone": "Europe/Paris"}, "/timezone", ONLY_TIME),
+        ({"timezone": "Mars"}, "/timezone", "there is no time zone 'Mars'; it takes an IANA name such as Europe/Paris"),
         ({"catchup": True}, "/catchup", ONLY_TIME),
         ({"overlap": "skip"}, "/overlap", ONLY_TIME),
     ],
