@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import credentials, params, sources
+from gateway import clocks, credentials, params, sources
 from gateway.urls import Urls
 from schemas.audit import Action
 from schemas.errors import FieldError, Invalid, NotFound
@@ -72,7 +72,8 @@ class Catalog:
         return updated.masked()
 
     async def create_schedule(self, new: NewSchedule, caller: Caller) -> Schedule:
-        """Write a new schedule; raises Invalid when its pipeline or source does not exist."""
+        """Write a new schedule, with its clock; raises Invalid when its pipeline or source does not exist."""
+        clocks.check_new(new)
         new.notify.unmasked()
         new.source_config.unmasked()
         _check_source(new.source, new.source_config)
@@ -84,7 +85,7 @@ class Catalog:
                 errors=(FieldError("/pipeline_id", error.message),),
             ) from None
         async with self._db.transaction() as transaction:
-            schedule = await schedules.create(transaction, new)
+            schedule = await clocks.start(transaction, await schedules.create(transaction, new))
             details = {"pipeline_id": new.pipeline_id, "name": new.name, "kind": new.kind, "source": new.source}
             await audit.record(transaction, caller, Action.SCHEDULE_CREATE, f"schedule:{schedule.id}", details)
         return schedule.masked()
@@ -107,6 +108,7 @@ class Catalog:
         given = _given(patch)
         async with self._db.transaction() as transaction:
             old = await schedules.lock(transaction, key)
+            given = clocks.check_patch(old, given)
             for name in given.keys() & {"notify", "source_config"}:
                 given[name] = given[name].unmasked(getattr(old, name))
             if "variables" in given:
@@ -114,7 +116,8 @@ class Catalog:
                 given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
             changed = msgspec.structs.replace(old, **given)
             _check_source(changed.source, changed.source_config)
-            updated = await schedules.update(transaction, changed)
+            clocks.check_changed(changed)
+            updated = await clocks.restart(transaction, old, await schedules.update(transaction, changed))
             if given:
                 await audit.record(
                     transaction, caller, _change_of("schedule", given), f"schedule:{old.id}", _shown(given)
@@ -132,8 +135,9 @@ class Catalog:
         await self._changed()
 
     async def create_token(self, key: str, new: NewToken, caller: Caller) -> ShownToken:
-        """Make a token for a schedule; raises NotFound. The answer is the only place where it is shown."""
+        """Make a token for a schedule; raises NotFound or Conflict. Only this answer shows it."""
         schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
         async with self._db.transaction() as transaction:
             shown = await self._mint(transaction, schedule.id, label=new.label, expires_at=new.expires_at)
             details = {"schedule_id": schedule.id, "label": new.label, "expires_at": new.expires_at}
@@ -169,6 +173,7 @@ class Catalog:
         if self._signer is None:
             raise Invalid("Links are signed: set PENSTOCK_SECRET_KEYS, the same for every gateway, and start again.")
         schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
         merged = msgspec.json.decode(schedule.variables, type=dict[str, Any]) | new.variables
         params.check(merged, await pipelines.get(self._db, schedule.pipeline_id))
         link_id = new_id()

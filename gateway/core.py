@@ -15,6 +15,7 @@ import msgspec
 from gateway import credentials, intake
 from gateway.audit import Audit
 from gateway.catalog import Catalog
+from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.feed import Feed
 from gateway.inspector import Inspector
@@ -81,6 +82,7 @@ class Core:
         )
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
+        self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
@@ -205,7 +207,7 @@ class Core:
 
     def _ring(self, deliveries: Sequence[Delivery], receipts: Sequence[Receipt]) -> None:
         self.doorbell.ring(
-            Ring(delivery.run_id, 0, str(delivery.schedule_id))
+            Ring(delivery.run_id, 0, str(delivery.schedule_id), delivery.queue)
             for delivery, receipt in zip(deliveries, receipts, strict=True)
             if delivery.run_id is not None and receipt.number is not None
         )

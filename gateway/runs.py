@@ -57,7 +57,7 @@ class Runs:
         if trigger.triggered_by is not None:
             await self._expect_run(trigger.triggered_by)
         run_id = await runs.create(self._db, pipeline_id, trigger)
-        self._doorbell.ring([Ring(run_id, 0, pipeline_id)])
+        self._doorbell.ring([Ring(run_id, 0, pipeline_id, pipeline.queue)])
         return await self.get(str(run_id))
 
     async def row(self, key: str) -> RunRow:
