@@ -52,7 +52,7 @@ class Executor:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
 
         When all that is left has to wait for a block of a queue that is not served here, that queue is returned. When
-        the ownership stops for another reason than a cancel, nothing terminal is written.
+        the ownership stops because the run is no longer ours, nothing terminal is written.
         """
         self._recall(begun)
         executing: set[asyncio.Task[None]] = set()
@@ -191,10 +191,12 @@ class Executor:
     def _finish(self) -> None:
         if all(self._states.get(name) is BlockState.SUCCESS for name in self._blocks):
             return self._page.run(RunState.SUCCESS, None)
-        if self._ownership.reason is Reason.CANCELLED:
+        if self._ownership.reason in (Reason.CANCELLED, Reason.TIMED_OUT):
             for block in self._blocks.values():
                 if block.id not in self._states:
                     self._settle(block, BlockState.CANCELLED)
+            if self._ownership.reason is Reason.TIMED_OUT:
+                return self._page.run(RunState.FAILED, _timeout(self._run))
             return self._page.run(RunState.CANCELLED, None)
         return self._page.run(RunState.FAILED, self._errors[0])
 
@@ -215,6 +217,10 @@ def _event_body(run: Claimed) -> EventBody | None:
     if run.event_kind is None or run.event_body is None:
         return None
     return EventBody(kind=run.event_kind, body=run.event_body, content_type=run.event_content_type or "")
+
+
+def _timeout(run: Claimed) -> RunError:
+    return RunError(type="RunTimeout", message=f"The run took longer than {run.run_timeout_s:g} s.")
 
 
 def _located(error: RunError, block_id: str) -> RunError:
