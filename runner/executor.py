@@ -13,13 +13,13 @@ from runner import mapping
 from runner.attempts import Attempts, Ended, Work
 from runner.hosts import Hosts
 from runner.mapping import NOTHING, Items
-from runner.ownership import Ownership
+from runner.ownership import Ownership, Reason
 from runner.recorder import Page
 from runner.walk import ENDED, Walk
 from runner.wire import Refused, Report, Succeeded
 from schemas.outputs import UNMAPPED, Output
 from schemas.pipelines import Block, Definition, Graph
-from schemas.runs import BegunBlock, RunError
+from schemas.runs import BegunBlock, Claimed, RunError
 from schemas.states import BlockState, CallbackOn, RunState
 
 _EVENTS: dict[str, CallbackOn] = {
@@ -59,7 +59,7 @@ class Executor:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
 
         When all that is left has to wait for a block of a queue that is not served here, that queue is returned. When
-        the ownership stops for another reason than a cancel, nothing terminal is written.
+        the ownership stops because the run is no longer ours, nothing terminal is written.
         """
         if begun:
             self._recall(begun)
@@ -238,6 +238,8 @@ class Executor:
             if block.id in self._items:
                 self._call_back(block.id, BlockState.CANCELLED, None)
         if open_blocks or BlockState.CANCELLED in self._walk.states.values():
+            if self._ownership.reason is Reason.TIMED_OUT:
+                return RunState.FAILED, _timeout(self._ownership.run)
             return RunState.CANCELLED, None
         return (RunState.FAILED, self._errors[0]) if self._errors else (RunState.SUCCESS, None)
 
@@ -271,3 +273,7 @@ class Executor:
         if row.failure is not None and row.state is BlockState.FAILED:
             self._errors.append(row.failure)
         self._call_back(block.id, row.state, row.failure)
+
+
+def _timeout(run: Claimed) -> RunError:
+    return RunError(type="RunTimeout", message=f"The run took longer than {run.run_timeout_s:g} s.")

@@ -9,6 +9,7 @@ from schemas.runs import Claimed
 class Reason(Enum):
     """Why a run stops before its blocks are done; a later, stronger reason replaces a weaker one."""
 
+    TIMED_OUT = auto()  # its time is up: the run ends as failed
     CANCELLED = auto()  # somebody asked for it: the run ends as cancelled
     RELEASED = auto()  # this runner drains: the run goes back to the queue
     LOST = auto()  # the lease is gone: nothing more may be written

@@ -189,6 +189,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     seq: int
     is_limited: bool
+    run_timeout_s: float | None
     time_left_s: float | None
     event_kind: Kind | None
     event_content_type: str | None

@@ -1,17 +1,19 @@
 """`penstock runs`: what ran, what runs now, and what it wrote."""
 
+import datetime as dt
 import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
-from gateway.cli.options import Session, connected
+from gateway.cli.options import Session, Span, connected
 from gateway.cli.output import (
     STATE_STYLES,
     Column,
@@ -27,6 +29,7 @@ from gateway.cli.output import (
     json_text,
     show_fields,
 )
+from schemas.errors import PenstockError
 from schemas.runs import BlockRun, LogLine, Run, RunError
 from schemas.states import BlockState, LogLevel, RunState
 
@@ -140,16 +143,34 @@ def watch(session: Session, *, run_id: str, timeout: float | None) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--level", type=click.Choice([level.value for level in LogLevel]), help="This level and those above it.")
 @click.option("--block", help="Only what this block wrote.")
+@click.option("--since", type=Span(), metavar="SPAN", help="Only the newest lines, such as of the last 15m.")
+@click.option("--export", "file", type=click.Path(path_type=Path), metavar="FILE", help="Save them as text.")
 @connected
-def logs(session: Session, *, run_id: str, follow: bool, level: str | None, block: str | None) -> None:
+def logs(
+    session: Session,
+    *,
+    run_id: str,
+    follow: bool,
+    level: str | None,
+    block: str | None,
+    since: dt.timedelta | None,
+    file: Path | None,
+) -> None:
     """Print what the blocks of a run wrote: time, level, block, message, fields.
 
     \b
     Examples:
     penstock runs logs 12 --follow
     penstock runs logs 12 --level error -o jsonl
+    penstock runs logs 12 --export run-12.txt
     """
-    wanted = _Wanted(LogLevel(level) if level else LogLevel.DEBUG, block)
+    begin = None if since is None else dt.datetime.now(dt.UTC) - since
+    wanted = _Wanted(LogLevel(level) if level else LogLevel.DEBUG, block, begin)
+    if file is not None:
+        if follow:
+            raise click.UsageError("--export saves what there is: it does not follow.")
+        _export(session, run_id, wanted, file)
+        return
     lines = _follow(session.client, run_id, wanted) if follow else _stored(session.client, run_id, wanted)
     _print_logs(session.output, lines, as_stream=follow)
 
@@ -258,15 +279,35 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     level: LogLevel
     block: str | None
+    begin: dt.datetime | None
+
+    @property
+    def query(self) -> dict[str, Any]:
+        begin = None if self.begin is None else self.begin.isoformat()
+        return {"level": self.level, "block_id": self.block, "created_after": begin}
 
     def covers(self, line: LogLine) -> bool:
         order = list(LogLevel)
-        return order.index(line.level) >= order.index(self.level) and self.block in (None, line.block_id)
+        is_new = self.begin is None or line.at >= self.begin
+        return is_new and order.index(line.level) >= order.index(self.level) and self.block in (None, line.block_id)
+
+
+def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
+    """Save a log; a file that has its name is whole."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as target:
+            for piece in session.client.download(path("runs", run_id, "logs", "export"), query=wanted.query):
+                target.write(piece)
+        part.replace(file)
+    except OSError as error:
+        raise PenstockError(f"{file} cannot be written: {error.strerror}.") from None
+    session.output.note(f"Saved as {file}.")
 
 
 def _stored(client: Client, run_id: str, wanted: _Wanted, after: int = 0) -> Iterator[msgspec.Raw]:
     while True:
-        query = {"after": after, "level": wanted.level, "block_id": wanted.block, "limit": PAGE_SIZE}
+        query = wanted.query | {"after": after, "limit": PAGE_SIZE}
         page = read(client.fetch("GET", path("runs", run_id, "logs"), query=query), _LogPage)
         yield from page.items
         if page.next_cursor is None or not page.items:

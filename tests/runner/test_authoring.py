@@ -11,9 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runner import Branch, Run, Skip, pipeline
+from runner import Branch, Run, Skip, loader, pipeline
 from runner.context import EventBody
-from runner.loader import load
 from runner.modules import PipelineFiles
 from schemas.payload import Kind
 from tests.pages import blocks
@@ -118,7 +117,7 @@ def test_the_example_of_the_docstring_type_checks(tmp_path) -> None:
 async def test_the_shapes_of_the_authoring_page_are_what_it_says(tmp_path: Path) -> None:
     [example] = [block for block in blocks("docs/authoring.md") if block.file == "pipelines/parcels.py"]
     (tmp_path / "parcels.py").write_text(example.text)
-    [definition] = await load(tmp_path)
+    [definition] = await loader.load(tmp_path)
     assert definition.error is None
     assert definition.run_timeout_s == 3600
 
