@@ -255,7 +255,11 @@ def call_back(on: Any, function: Callable[..., Any] = lambda run: None, **option
         (behind(reads="orders"), "reads is 'orders', but it is a list of names"),
         (behind(writes=[""]), "writes has '', but a name is printable text of 1 to 500"),
         (behind(writes=["a\n"]), "writes has 'a\\n', but a name is printable text"),
-        (call_back("sucess"), "callback 'tell': its event is 'sucess', it must be one of success, failure, cancel"),
+        (
+            call_back("sucess"),
+            "pipeline 'p', callback: its event is 'sucess', it must be one of success, failure, cancel",
+        ),
+        (lambda: pipeline("p").callback(print), "callback: its event is <built-in function print>, it must be one of"),
         (call_back("failure", block="laod"), "callback 'tell': there is no block 'laod'; blocks are load"),
         (call_back("failure", id="load"), "callback 'load': there is already a block with this id"),
         (call_back("failure", lambda load: 0), "callback 'tell': parameter 'load' is neither `run` nor has a default"),

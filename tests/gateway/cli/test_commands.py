@@ -167,6 +167,29 @@ def test_a_pipelines_blocks_are_drawn_below_what_they_wait_for(server: CannedGat
     ]
 
 
+def test_what_a_block_waits_for_and_who_is_called_back_is_told(server: CannedGateway, penstock: Penstock) -> None:
+    blocks = [
+        {"id": "load"},
+        {"id": "each", "upstream": ["load"], "map": "load", "queue": "gpu"},
+        {"id": "tidy", "upstream": ["each"], "after": ["each"], "trigger_rule": "all_done", "retries": 1},
+    ]
+    callbacks = [{"id": "alert", "on": "failure"}, {"id": "note", "on": "success", "block": "load", "timeout": 60}]
+    server.answers("GET", "/v1/pipelines/orders", a_pipeline(graph={"blocks": blocks, "callbacks": callbacks}))
+
+    result = penstock("pipelines", "show", "orders", "-o", "table")
+
+    assert lines(result.stdout)[-8:] == [
+        "blocks",
+        "  load",
+        "  └─ each (for each item of load; queue gpu)",
+        "     └─ tidy (all done; 1 retry)",
+        "",
+        "callbacks",
+        "  alert (failure of the run)",
+        "  note (success of load; timeout 1 m 00 s)",
+    ]
+
+
 def test_a_pipeline_is_paused_by_one_field(server: CannedGateway, penstock: Penstock) -> None:
     server.answers("PATCH", "/v1/pipelines/orders", a_pipeline(is_paused=True))
     result = penstock("pipelines", "pause", "orders")
