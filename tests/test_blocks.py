@@ -242,6 +242,21 @@ async def test_callbacks_are_called_before_the_run_ends_and_change_nothing(
     await assert_history_is_whole(shared_connection)
 
 
+async def test_a_run_that_is_handed_back_calls_nobody(
+    penstock: Penstock, connection: Connection, tmp_path: Path
+) -> None:
+    _, runner = await penstock.start(drain_s=0.1)
+    diary = tmp_path / "diary"
+    run_id = await trigger(penstock, "tells", how="cancel", diary=str(diary))
+    await eventually(lambda: diary_of(diary), timeout=10)
+
+    assert await runner.end() == 0
+
+    assert (await penstock.run(run_id))["state"] == "queued"
+    assert diary_of(diary) == ["works"]
+    await assert_history_is_whole(connection)
+
+
 async def test_a_callback_that_succeeded_is_not_called_again_after_kill_9(
     penstock: Penstock, connection: Connection, tmp_path: Path
 ) -> None:
