@@ -30,13 +30,13 @@ async def list_logs(run: FromPath[str], request: AnyRequest, core: TheCore) -> L
     "/v1/runs/{run:str}/logs/export",
     guards=[needs(Role.VIEWER)],
     opt={"query": _FILTERS},
-    media_type="text/plain; charset=utf-8",
+    media_type="text/plain",
 )
 async def export_logs(run: FromPath[str], request: AnyRequest, core: TheCore) -> Stream:
     """Download the log of a run as text, one line per entry; what could steer a terminal is escaped."""
     export = await core.logs.export(run, _filter(Query(request)))
     headers = {"content-disposition": f'attachment; filename="{export.name}"', "cache-control": "no-store"}
-    return Stream(export.pieces, media_type="text/plain; charset=utf-8", headers=headers)
+    return Stream(export.pieces, media_type="text/plain", headers=headers)
 
 
 def _filter(query: Query) -> LogFilter:

@@ -4,14 +4,22 @@ SELECT id, state, pipeline_id FROM runs WHERE id = $1 FOR UPDATE
 
 -- name: resume
 -- A new run that goes on where a failed or cancelled one ended: what succeeded or was skipped there is done here, too, and
--- is told to whoever watches. Large outputs stay where they are, both runs name them by one key.
+-- is told to whoever watches. Large outputs stay where they are, both runs name them by one key. Callbacks are called anew,
+-- but for those of the blocks that were done.
 WITH old AS (
     SELECT * FROM runs WHERE id = $1 AND state IN ('failed', 'cancelled')
 ), done AS (
     SELECT b.*, row_number() OVER (ORDER BY b.finished_at, b.block_id, b.map_index) AS nth
     FROM block_runs b
     JOIN old ON old.id = b.run_id
-    WHERE b.state IN ('success', 'skipped')
+    WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (
+        SELECT
+        FROM pipeline_versions v
+        CROSS JOIN jsonb_array_elements(v.graph -> 'callbacks') AS callback
+        LEFT JOIN block_runs s ON s.run_id = old.id AND s.block_id = callback ->> 'block' AND s.map_index = -1
+                               AND s.state IN ('success', 'skipped')
+        WHERE v.pipeline_id = old.pipeline_id AND v.version = old.version AND callback ->> 'id' = b.block_id
+          AND s.run_id IS NULL)
 ), run AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
                       callback_url, wants_callback, seq)
