@@ -62,8 +62,7 @@ class Scheduler:
             due = await clocks.lock_due(transaction, CLOCKS_AT_ONCE)
             if not due:
                 return False
-            picky = [clock.schedule_id for clock in due if clock.overlap is Overlap.SKIP]
-            busy = await clocks.busy(transaction, picky)
+            busy = await clocks.busy(transaction, [clock for clock in due if clock.overlap is Overlap.SKIP])
             firings = self._plan(due, busy)
             rings = await clocks.fire(transaction, firings, at=due[0].now)
         self._doorbell.ring(rings)
