@@ -210,3 +210,29 @@ async def test_a_long_outage_is_caught_up_in_batches_oldest_first_also_for_a_pip
     assert (found["states"], found["origins"]) == (["queued"], ["time"])
     assert found["commits"] >= 3
     await shared_connection.execute("DELETE FROM runs WHERE schedule_id = $1", schedule_id)
+
+
+async def test_a_clock_that_cannot_be_read_loses_no_slot_and_holds_nobody_up(
+    shared: Penstock, shared_connection: Connection
+) -> None:
+    broken, whole = await timed(shared, every_s=3600), await timed(shared, every_s=3600)
+    await shared_connection.execute("UPDATE schedules SET timezone = 'Mars/Base' WHERE id = $1", broken)
+    for schedule_id in (broken, whole):
+        await set_back(shared_connection, schedule_id, dt.timedelta(hours=1))
+
+    async def is_postponed() -> bool:
+        postponed: bool = await shared_connection.fetchval(
+            "SELECT next_slot < now() AND due_at > now() + interval '30 s' FROM clocks WHERE schedule_id = $1", broken
+        )
+        return postponed
+
+    await eventually(is_postponed)
+    slots = await fired(shared_connection, whole, 1)
+    assert await slots_of(shared_connection, broken) == []
+    assert any("schedule cannot be read" in process.log for process in shared.processes)
+
+    await shared_connection.execute("UPDATE schedules SET timezone = 'UTC' WHERE id = $1", broken)
+    await shared_connection.execute("UPDATE clocks SET due_at = next_slot WHERE schedule_id = $1", broken)
+    assert await fired(shared_connection, broken, 1) == slots
+    for schedule_id in (broken, whole):
+        await shared.client.delete(f"/v1/schedules/{schedule_id}")
