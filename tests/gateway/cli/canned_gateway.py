@@ -179,6 +179,8 @@ def a_schedule(**changes: Any) -> dict[str, Any]:
         "pipeline_id": "orders",
         "name": "pushes",
         "kind": "api",
+        "next_fire_at": None,
+        "last_fired_at": None,
         "source": "github",
         "source_config": {"secrets": ["***"]},
         "variables": {},

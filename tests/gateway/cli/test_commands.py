@@ -221,7 +221,7 @@ def test_schedules_are_listed_and_can_be_unpaused_and_deleted(server: CannedGate
     server.answers("PATCH", "/v1/schedules/7", a_schedule())
     server.answers("DELETE", "/v1/schedules/7", status=204)
     assert penstock("schedules", "ls", "--utc").stdout == (
-        f"7\tpushes\torders\tapi\tgithub\tpaused\t2026-11-20 09:00:00 +00:00\t{SCHEDULE_ID}\n"
+        f"7\tpushes\torders\tapi\tgithub\tpaused\t\t2026-11-20 09:00:00 +00:00\t{SCHEDULE_ID}\n"
     )
     assert penstock("schedules", "unpause", "7").exit_code == 0
     assert sent(server) == {"is_paused": False}
