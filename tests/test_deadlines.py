@@ -1,5 +1,6 @@
 """What the clock does to runs: the one of the database, whoever owns them and however often they changed hands."""
 
+import json
 import signal
 from pathlib import Path
 
