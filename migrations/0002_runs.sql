@@ -96,6 +96,8 @@ CREATE UNIQUE INDEX one_run_per_slot ON runs (schedule_id, logical_date) WHERE o
 CREATE UNIQUE INDEX one_run_per_date_of_a_backfill ON runs (backfill_id, logical_date) WHERE origin = 'backfill';
 CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, queue, id) WHERE backfill_id IS NOT NULL;
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
+CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
+    WHERE origin = 'resume' AND state IN ('queued', 'running');
 DROP INDEX runs_queued;
 CREATE INDEX runs_queued ON runs (pipeline_id, schedule_id, queue, id) WHERE state = 'queued' AND backfill_id IS NULL;
 CREATE INDEX runs_begun ON runs (pipeline_id, id) WHERE state = 'queued' AND started_at IS NOT NULL;
@@ -180,6 +182,8 @@ CREATE TABLE audit (
     details json NOT NULL DEFAULT '{}'
 );
 CREATE INDEX audit_of_a_subject ON audit (subject, id);
+CREATE INDEX audit_of_an_action ON audit (action, id);
+CREATE INDEX audit_of_a_caller ON audit (caller, id);
 
 -- 7. Who may take a run, and when.
 

@@ -23,7 +23,7 @@ from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
 from schemas.runs import Claimed, RunError
-from schemas.states import RunState
+from schemas.states import Origin, RunState
 from schemas.store import leases, ledger
 from schemas.store.db import Database
 
@@ -142,7 +142,8 @@ class Jobs:
             page.run(RunState.FAILED, RunError(type="PipelineGone", message="The pipeline's file is gone."))
             await page.commit()
             return
-        begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
+        is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
+        begun = await self._begun_blocks(run) if is_begun else ()
         executor = Executor(definition, ownership, page=page, hosts=self._hosts, queues=self._queues)
         with _stopped_in_time(ownership):
             elsewhere = await executor.execute(begun)

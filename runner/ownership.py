@@ -22,12 +22,15 @@ class Ownership:
         self.run = run
         self.reason: Reason | None = None
         self.stopped = asyncio.Event()
+        self.gone = asyncio.Event()  # and callbacks stop, too
 
     def stop(self, reason: Reason) -> None:
         """Let no new block start, and end those that execute."""
         if self.reason is None or reason.value > self.reason.value:
             self.reason = reason
         self.stopped.set()
+        if not self.may_write:
+            self.gone.set()
 
     @property
     def may_write(self) -> bool:

@@ -57,6 +57,10 @@ class Sweeper:
         """Look soon: a slot became free that other runs may wait for."""
         self._wake.set()
 
+    def hear_registry(self, _payload: bytes | None) -> None:
+        """Look soon: something was set up anew, and runs that waited may be due."""
+        self._wake.set()
+
     async def start(self) -> None:
         """Begin to sweep."""
         self._task = asyncio.create_task(self._sweep_for_ever())

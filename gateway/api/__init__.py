@@ -2,13 +2,18 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, schedules, tokens
+from gateway.api import audit, blocks, control, events, keys, logs, pipelines, runs, scheduler, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
     *schedules.handlers,
+    *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *blocks.handlers,
+    *control.handlers,
+    *logs.handlers,
     *events.handlers,
+    *audit.handlers,
 ]
