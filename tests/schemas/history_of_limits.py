@@ -79,20 +79,22 @@ class Limits(RuleBasedStateMachine):
         found = [run_id for run_id, run in self.runs.items() if run.state is state] or list(self.runs)
         return found[which % len(found)]
 
-    @rule(lane=PICK, queue=st.sampled_from(["default", "default", "gpu"]))
-    def queue_a_run(self, lane: int, queue: str) -> None:
-        run_id, chosen = new_id(), self.lanes[lane % len(self.lanes)]
+    @rule(lane=PICK, queue=st.sampled_from(["default", "default", "gpu"]), count=st.integers(1, 3))
+    def queue_runs(self, lane: int, queue: str, count: int) -> None:
+        chosen = self.lanes[lane % len(self.lanes)]
+        run_ids = [new_id() for _ in range(count)]
         self.do(
             self.database.execute(
-                "INSERT INTO runs (id, pipeline_id, schedule_id, backfill_id, queue) VALUES ($1, $2, $3, $4, $5)",
-                run_id,
+                "INSERT INTO runs (id, pipeline_id, schedule_id, backfill_id, queue) "
+                "SELECT id, $2, $3, $4, $5 FROM unnest($1::uuid[]) AS id",
+                run_ids,
                 chosen.pipeline_id,
                 chosen.schedule_id,
                 chosen.backfill_id,
                 queue,
             )
         )
-        self.runs[run_id] = Waiting(chosen, queue)
+        self.runs.update((run_id, Waiting(chosen, queue)) for run_id in run_ids)
 
     @precondition(lambda self: self.runs)
     @rule(which=st.lists(PICK, min_size=1, max_size=3), runner=st.sampled_from(sorted(QUEUES)))

@@ -20,7 +20,7 @@ FOUND = (AssertionError, PenstockError, asyncpg.PostgresError)
 
 
 def play(database_url: str, *, examples: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink)) -> None:
-    """Play so many histories of 25 steps, always the same ones."""
+    """Play so many histories of 15 steps, always the same ones."""
     with asyncio.Runner() as loop:
         database = Database(database_url, size=2, name="model")
         loop.run(database.open())
@@ -30,7 +30,7 @@ def play(database_url: str, *, examples: int, phases: tuple[Phase, ...] = (Phase
                 bound,
                 settings=settings(
                     max_examples=examples,
-                    stateful_step_count=25,
+                    stateful_step_count=15,
                     deadline=None,
                     derandomize=True,
                     database=None,
@@ -75,7 +75,7 @@ async def prepare(database: Database) -> dict[str, Any]:
 
 @pytest.mark.timeout(300)
 def test_in_every_history_limits_are_kept_and_nobody_is_forgotten(database_url: str) -> None:
-    play(database_url, examples=60)
+    play(database_url, examples=50)
 
 
 @pytest.mark.parametrize(
