@@ -66,7 +66,7 @@ class Executor:
         await self._execute_all()
         if self._elsewhere is not None and not self._ownership.stopped.is_set():
             await self._page.commit()
-            return None if self._ownership.stopped.is_set() else self._elsewhere
+            return self._elsewhere
         if self._ownership.may_write:
             await self._finish()
         return None

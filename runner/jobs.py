@@ -8,7 +8,7 @@ ring starts whichever run is next, and whoever ends one goes on with the next on
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -91,7 +91,18 @@ class Jobs:
         if self._is_draining:
             self._slot_freed()
             return None
-        return await self._answer(Ring(ended.id, NEVER_RUNG))
+        claimed = await self._answer(Ring(ended.id, NEVER_RUNG))
+        if claimed is None:
+            await self._ring_elsewhere(ended.pipeline_id)
+        return claimed
+
+    async def _ring_elsewhere(self, pipeline_id: str) -> None:
+        """Ring for what may start now in a queue that is not served here, where the runs of this pipeline begin."""
+        definition = self._library.get(pipeline_id)
+        if definition is not None and definition.first_queue not in self._queues:
+            with suppress(Unavailable):
+                queues = [definition.first_queue]
+                self._doorbell.ring(await leases.find_due(self._db, [pipeline_id], older_than_s=0, queues=queues))
 
     def drain(self) -> None:
         """Begin no run after the one that each job has."""
