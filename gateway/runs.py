@@ -10,13 +10,14 @@ from gateway import params
 from gateway.urls import Urls
 from schemas import payload
 from schemas.errors import Conflict, FieldError, Invalid, NotFound
+from schemas.outputs import UNMAPPED
 from schemas.pages import Page
 from schemas.payload import Kind
 from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockRun, Run, RunRow, Trigger
+from schemas.runs import BlockAttempt, BlockRun, Run, RunRow, Trigger
 from schemas.states import BlockState, OnPaused, Origin, RunState
-from schemas.store import pipelines, runs
+from schemas.store import changes, pipelines, runs
 from schemas.store.db import Database
 
 LARGEST_SHOWN_BODY = 25 << 20
@@ -91,6 +92,15 @@ class Runs:
         )
         return [self._show(row, ()) for row in rows]
 
+    async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
+        """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""
+        run_id = await runs.find_id(self._db, key)
+        after, limit = page.after_number, page.limit + 1
+        found = await changes.attempts(self._db, run_id, block_id, map_index=map_index, after=after, limit=limit)
+        if not found and all(block.block_id != block_id for block in (await self.get(key)).block_runs):
+            raise NotFound(f"Run {key} has no block {block_id!r}.")
+        return found
+
     async def _expect_run(self, run_id: uuid.UUID) -> None:
         try:
             await runs.find_id(self._db, str(run_id))
@@ -130,11 +140,22 @@ _SHARED = tuple(name for name in Run.__struct_fields__ if name in RunRow.__struc
 
 
 def _in_order(begun: Sequence[BlockRun], graph: Graph | None) -> list[BlockRun]:
-    """Put the blocks in the order of the graph; those without a row are pending."""
-    by_id = {block.block_id: block for block in begun}
+    """Put the blocks in the order of the graph, each before its items; a block without a row is pending.
+
+    Callbacks come last, and only those that were called.
+    """
     if graph is None:
         return list(begun)
-    return [by_id.get(block.id) or _pending(block.id) for block in graph.blocks]
+    by_id: dict[str, list[BlockRun]] = {block.id: [] for block in (*graph.blocks, *graph.callbacks)}
+    for block_run in begun:
+        by_id.get(block_run.block_id, []).append(block_run)
+    for block in graph.blocks:
+        by_id[block.id] = sorted(by_id[block.id], key=_item) or [_pending(block.id)]
+    return [block_run for of_a_block in by_id.values() for block_run in of_a_block]
+
+
+def _item(block_run: BlockRun) -> int:
+    return UNMAPPED if block_run.map_index is None else block_run.map_index
 
 
 def _pending(block_id: str) -> BlockRun:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.notify import Url
-from schemas.outputs import Format
+from schemas.outputs import Format, Output
 from schemas.payload import Kind
 from schemas.states import BlockState, LogLevel, Origin, RunState
 
@@ -40,6 +40,19 @@ class BlockRun(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    error: msgspec.Raw
+
+
+class BlockAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a block run; `queue_ms` is how long it was ready before a block host took it."""
+
+    attempt: int
+    state: BlockState
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    row_count: int | None
+    queue_ms: int | None
+    duration_ms: int | None
     error: msgspec.Raw
 
 
@@ -176,6 +189,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     seq: int
     is_limited: bool
+    run_timeout_s: float | None
     time_left_s: float | None
     event_kind: Kind | None
     event_content_type: str | None
@@ -189,7 +203,18 @@ class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
     map_index: int
     state: BlockState
     attempt: int
+    error: msgspec.Raw
     format: Format | None
     data: bytes | None
     object: str | None
     size: int | None
+
+    @property
+    def output(self) -> Output | None:
+        """What it returned, if it succeeded."""
+        return None if self.format is None else Output(self.format, self.data, self.object, None, self.size or 0)
+
+    @property
+    def failure(self) -> RunError | None:
+        """Why it failed."""
+        return msgspec.json.decode(self.error, type=RunError | None)

@@ -5,16 +5,14 @@ import datetime as dt
 import itertools
 import signal
 import textwrap
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from gateway import embedded
-from gateway.embedded import EmbeddedServers
-from tests.faults import Connection, all_ended, assert_history_is_whole, fragile_penstock, kill_redis, start
-from tests.system import Json, Penstock
+from tests.faults import Connection, all_ended, assert_history_is_whole, fragile_penstock, kill_redis
+from tests.system import Penstock
 from tests.waiting import eventually
 
 SECOND = dt.timedelta(seconds=1)
@@ -26,26 +24,6 @@ right, right_ns = time.time, time.time_ns
 time.time = lambda: right() + off_s
 time.time_ns = lambda: right_ns() + int(off_s * 1e9)
 """
-
-
-@pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServers]:
-    """Servers of this module's own, which every test leaves running."""
-    with embedded.running(tmp_path_factory.mktemp("fragile")) as servers:
-        yield servers
-
-
-@pytest.fixture
-async def penstock(fragile: EmbeddedServers, tmp_path: Path) -> AsyncIterator[Penstock]:
-    async with fragile_penstock(fragile, tmp_path, hosts=1) as system:
-        yield system
-
-
-@pytest.fixture
-async def connection(penstock: Penstock) -> AsyncIterator[Connection]:
-    opened = await asyncpg.connect(penstock.environ["PENSTOCK_DATABASE_URL"])
-    yield opened
-    await opened.close()
 
 
 async def timed(penstock: Penstock, pipeline_id: str = "quick", **fields: object) -> str:
@@ -90,19 +68,24 @@ async def set_back(connection: Connection, schedule_id: str, by: dt.timedelta) -
 
 
 def steps(slots: list[dt.datetime]) -> set[dt.timedelta]:
-    """Say how far neighbours in a list of slots are apart: {1 s} when every second is there once."""
+    """Say how far apart neighbours are: {1 s} when no slot of a schedule of every second is missing or there twice."""
     return {later - earlier for earlier, later in itertools.pairwise(slots)}
 
 
-async def test_five_runners_fire_each_slot_once_and_miss_none(penstock: Penstock, connection: Connection) -> None:
-    await penstock.start_gateway()
-    await asyncio.gather(*(penstock.start_runner() for _ in range(5)))
+async def test_five_runners_fire_each_slot_once_and_miss_none_also_when_two_are_killed(
+    penstock: Penstock, connection: Connection
+) -> None:
+    _, *runners = await asyncio.gather(penstock.start_gateway(), *(penstock.start_runner() for _ in range(5)))
     schedules = [await timed(penstock, name=str(number)) for number in range(3)]
 
+    for count, runner in zip((4, 6), runners, strict=False):
+        await fired(connection, schedules[0], count)
+        await runner.end(signal.SIGKILL)
     for schedule_id in schedules:
-        assert steps(await fired(connection, schedule_id, 7)) == {SECOND}
+        assert steps(await fired(connection, schedule_id, 8)) == {SECOND}
     for schedule_id in schedules:
-        await penstock.client.patch(f"/v1/schedules/{schedule_id}", json={"is_paused": True})
+        await penstock.client.delete(f"/v1/schedules/{schedule_id}")
+    assert set(await all_ended(connection, within=30)) == {"success"}
     late = await connection.fetchval(
         "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY created_at - logical_date) FROM runs"
     )
@@ -134,36 +117,20 @@ async def test_what_was_missed_while_all_runners_were_dead_is_caught_up_or_its_n
     assert age < SECOND
 
 
-async def test_runners_that_are_killed_while_they_fire_lose_no_slot(penstock: Penstock, connection: Connection) -> None:
-    await penstock.start_gateway()
-    first, second, _ = await asyncio.gather(*(penstock.start_runner() for _ in range(3)))
-    schedule_id = await timed(penstock)
+async def test_slots_fire_and_their_runs_are_executed_while_redis_is_away(tmp_path: Path) -> None:
+    with embedded.running(tmp_path / "servers") as servers:
+        async with fragile_penstock(servers, tmp_path, hosts=1) as penstock:
+            await penstock.start()
+            connection = await asyncpg.connect(penstock.environ["PENSTOCK_DATABASE_URL"])
+            schedule_id = await timed(penstock)
+            await fired(connection, schedule_id, 1)
+            await kill_redis(servers.redis)
 
-    for runner in (first, second):
-        seen = len(await slots_of(connection, schedule_id))
-        await fired(connection, schedule_id, seen + 2)
-        await runner.end(signal.SIGKILL)
-    slots = await fired(connection, schedule_id, len(await slots_of(connection, schedule_id)) + 2)
-
-    assert steps(slots) == {SECOND}
-    await penstock.client.delete(f"/v1/schedules/{schedule_id}")
-    assert set(await all_ended(connection, within=30)) == {"success"}
-
-
-async def test_slots_fire_and_their_runs_are_executed_while_redis_is_away(
-    fragile: EmbeddedServers, penstock: Penstock, connection: Connection
-) -> None:
-    await penstock.start()
-    schedule_id = await timed(penstock)
-    await fired(connection, schedule_id, 1)
-    await kill_redis(fragile.redis)
-    try:
-        seen = len(await slots_of(connection, schedule_id))
-        assert steps(await fired(connection, schedule_id, seen + 3)) == {SECOND}
-        await penstock.client.delete(f"/v1/schedules/{schedule_id}")
-        assert set(await all_ended(connection, within=30)) == {"success"}
-    finally:
-        await start(fragile.redis)
+            seen = len(await slots_of(connection, schedule_id))
+            assert steps(await fired(connection, schedule_id, seen + 3)) == {SECOND}
+            await penstock.client.delete(f"/v1/schedules/{schedule_id}")
+            assert set(await all_ended(connection, within=30)) == {"success"}
+            await connection.close()
 
 
 async def test_a_runner_whose_clock_is_wrong_fires_at_the_databases_time(
@@ -186,54 +153,68 @@ async def test_a_runner_whose_clock_is_wrong_fires_at_the_databases_time(
 
 @pytest.mark.parametrize("paused", ["schedules", "pipelines"])
 async def test_a_paused_clock_stands_and_goes_on_as_catchup_says(
-    penstock: Penstock, connection: Connection, paused: str
+    shared: Penstock, shared_connection: Connection, paused: str
 ) -> None:
-    await penstock.start()
-    patient = await timed(penstock, every_s=3600, catchup=True)
-    hasty = await timed(penstock, every_s=3600, catchup=False)
-    reckless = await timed(penstock, every_s=3600, on_paused="run")
-    things = ["quick"] if paused == "pipelines" else [patient, hasty, reckless]
-    for thing in things:
-        await penstock.client.patch(f"/v1/{paused}/{thing}", json={"is_paused": True})
-    for schedule_id in (patient, hasty, reckless):
-        await set_back(connection, schedule_id, dt.timedelta(hours=5))
+    patient = await timed(shared, every_s=3600, catchup=True)
+    hasty = await timed(shared, every_s=3600, catchup=False)
+    reckless = await timed(shared, every_s=3600, on_paused="run")
+    each = [f"/v1/schedules/{schedule_id}" for schedule_id in (patient, hasty, reckless)]
+    pausable = each if paused == "schedules" else ["/v1/pipelines/quick"]
 
-    await fired(connection, reckless, 5)
-    assert await slots_of(connection, patient) == await slots_of(connection, hasty) == []
-    for thing in things:
-        await penstock.client.patch(f"/v1/{paused}/{thing}", json={"is_paused": False})
+    for thing in pausable:
+        await shared.client.patch(thing, json={"is_paused": True})
+    try:
+        for schedule_id in (patient, hasty, reckless):
+            await set_back(shared_connection, schedule_id, dt.timedelta(hours=5))
+        await fired(shared_connection, reckless, 5)
+        assert await slots_of(shared_connection, patient) == await slots_of(shared_connection, hasty) == []
+    finally:
+        for thing in pausable:
+            await shared.client.patch(thing, json={"is_paused": False})
 
-    slots = await fired(connection, patient, 5)
-    assert await fired(connection, hasty, 1) == slots[-1:]
+    slots = await fired(shared_connection, patient, 5)
+    assert await fired(shared_connection, hasty, 1) == slots[-1:]
     assert steps(slots) == {dt.timedelta(hours=1)}
+    for schedule in each:
+        await shared.client.delete(schedule)
 
 
 async def test_a_slot_is_skipped_and_counted_while_the_previous_run_is_active(
-    penstock: Penstock, connection: Connection
+    shared: Penstock, shared_connection: Connection
 ) -> None:
-    await penstock.start()
-    schedule_id = await timed(penstock, "steps", overlap="skip", variables={"seconds": 0.4})
-    await fired(connection, schedule_id, 3)
+    schedule_id = await timed(shared, "steps", overlap="skip", variables={"seconds": 0.25})
+    await fired(shared_connection, schedule_id, 3)
+    await shared.client.delete(f"/v1/schedules/{schedule_id}")
 
-    status: Json = (await penstock.client.get("/v1/scheduler")).json()["items"][0]
-    assert status["skipped"] >= 2
-    assert any("slots are skipped" in process.log for process in penstock.processes)
-    overlapping = await connection.fetchval(
+    skipped = await shared_connection.fetchval("SELECT skipped FROM clocks WHERE schedule_id = $1", schedule_id)
+    assert skipped >= 2
+    assert any("slots are skipped" in process.log for process in shared.processes)
+    overlapping = await shared_connection.fetchval(
         """SELECT count(*) FROM runs earlier JOIN runs later ON earlier.id < later.id
-           WHERE earlier.finished_at IS NULL OR earlier.finished_at > later.created_at"""
+           WHERE (earlier.schedule_id, later.schedule_id) = ($1, $1)
+             AND (earlier.finished_at IS NULL OR earlier.finished_at > later.created_at)""",
+        schedule_id,
     )
     assert overlapping == 0
 
 
 async def test_a_long_outage_is_caught_up_in_batches_oldest_first_also_for_a_pipeline_that_is_broken(
-    penstock: Penstock, connection: Connection
+    shared: Penstock, shared_connection: Connection
 ) -> None:
-    await penstock.start()
-    schedule_id = await timed(penstock, "unreadable", every_s=60)
-    await set_back(connection, schedule_id, dt.timedelta(minutes=250))
+    schedule_id = await timed(shared, "unreadable", every_s=60)
+    await set_back(shared_connection, schedule_id, dt.timedelta(minutes=250))
 
-    slots = await fired(connection, schedule_id, 250)
+    slots = await fired(shared_connection, schedule_id, 250)
+    await shared.client.delete(f"/v1/schedules/{schedule_id}")
     assert slots == sorted(slots)
     assert steps(slots) == {dt.timedelta(minutes=1)}
-    assert await connection.fetchval("SELECT count(*) FROM runs WHERE state <> 'queued' OR origin <> 'time'") == 0
-    assert await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM runs") >= 3
+    found = await shared_connection.fetchrow(
+        """SELECT array_agg(DISTINCT state) AS states, array_agg(DISTINCT origin) AS origins,
+                  count(DISTINCT xmin::text) AS commits
+           FROM runs WHERE schedule_id = $1""",
+        schedule_id,
+    )
+    assert found is not None
+    assert (found["states"], found["origins"]) == (["queued"], ["time"])
+    assert found["commits"] >= 3
+    await shared_connection.execute("DELETE FROM runs WHERE schedule_id = $1", schedule_id)

@@ -3,6 +3,7 @@
 import datetime as dt
 import functools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,9 @@ from gateway.cli.output import (
 )
 from schemas.errors import PenstockError
 from schemas.runs import BlockRun, LogLine, Run, RunError
-from schemas.states import LogLevel, RunState
+from schemas.states import BlockState, LogLevel, RunState
 
+MOST_ITEMS_SHOWN = 20
 _COLUMNS = (
     Column("#", "number"),
     Column("pipeline"),
@@ -195,7 +197,7 @@ def describe(run: Run, output: Output) -> list[Part]:
     parts: list[Part] = [Fields(_header(run, output))]
     parts.extend(map(_explain, _errors(run)))
     if run.block_runs:
-        parts.append(Listing(_BLOCK_COLUMNS, [_block_row(block) for block in blocks_in_order(run)], "block"))
+        parts.append(Listing(_BLOCK_COLUMNS, [_block_row(block) for block in _worth_showing(run)], "block"))
     for name, value in (("variables", run.variables), ("event_variables", run.event_variables)):
         text = json_text(bytes(value), indent=2)
         if text not in ("{}", "null"):
@@ -204,8 +206,28 @@ def describe(run: Run, output: Output) -> list[Part]:
 
 
 def blocks_in_order(run: Run) -> list[BlockRun]:
-    """Sort the blocks of a run by when they began; those that never did come last."""
-    return sorted(run.block_runs, key=lambda block: (block.started_at is None, block.started_at, block.block_id))
+    """Sort the blocks of a run by when they began, each before its items; those that never did come last."""
+    began = {block.block_id: block.started_at for block in run.block_runs if block.map_index is None}
+
+    def place(block: BlockRun) -> tuple[Any, ...]:
+        at = began.get(block.block_id, block.started_at)
+        return at is None, at, block.block_id, -1 if block.map_index is None else block.map_index
+
+    return sorted(run.block_runs, key=place)
+
+
+def label(block_id: str, map_index: int | None) -> str:
+    """Name a block, or one item of a mapped block."""
+    return block_id if map_index is None else f"{block_id}[{map_index}]"
+
+
+def _worth_showing(run: Run) -> Iterator[BlockRun]:
+    """Leave out the items that went well where there are many of them."""
+    items = Counter(block.block_id for block in run.block_runs if block.map_index is not None)
+    went_well = (BlockState.SUCCESS, BlockState.SKIPPED)
+    for block in blocks_in_order(run):
+        if block.map_index is None or items[block.block_id] <= MOST_ITEMS_SHOWN or block.state not in went_well:
+            yield block
 
 
 def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
@@ -232,7 +254,8 @@ def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
 
 def _errors(run: Run) -> Iterable[RunError]:
     """Collect the errors of run and blocks, each once: a run mostly fails with the error of a block."""
-    places = [(None, run.error), *((block.block_id, block.error) for block in run.block_runs)]
+    blocks = [(block.block_id, block.error) for block in run.block_runs if block.map_index is None]
+    places = [(None, run.error), *blocks]
     found = ((block_id, read_error(raw)) for block_id, raw in places)
     return dict.fromkeys(
         msgspec.structs.replace(error, block_id=error.block_id or block_id) for block_id, error in found if error
@@ -249,7 +272,8 @@ def _block_row(block: BlockRun) -> list[str]:
     rows = "" if block.row_count is None else str(block.row_count)
     error = read_error(block.error)
     words = f"{error.type}: {error.message}" if error else ""
-    return [block.block_id, block.state, str(block.attempt), duration(block.duration_ms), rows, words]
+    name = label(block.block_id, block.map_index)
+    return [name, block.state, str(block.attempt), duration(block.duration_ms), rows, words]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -330,7 +354,8 @@ def _print_logs(output: Output, lines: Iterator[msgspec.Raw], *, as_stream: bool
 
 def _log_row(item: msgspec.Raw, output: Output) -> tuple[str, str, str, str, str]:
     line = read(item, LogLine)
-    return output.moment(line.at), line.level.value, clean(line.block_id or ""), line.message, show_fields(line.fields)
+    name = clean(label(line.block_id or "", line.map_index))
+    return output.moment(line.at), line.level.value, name, line.message, show_fields(line.fields)
 
 
 class _LogPage(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Pipelines whose runs wait for each other, and whose blocks want to execute on different runners."""
 
+import os
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ crosses_in_time = pipeline("crosses_in_time", params=Params, timeout=2.5)
 def note(run: Run[Params], word: str) -> str:
     if run.params.diary:
         with Path(run.params.diary).open("a") as diary:
-            diary.write(f"{run.number} {word}\n")
+            diary.write(f"{run.number} {word} {os.environ.get('WHERE', '')}\n")
     time.sleep(run.params.seconds)
     return word
 

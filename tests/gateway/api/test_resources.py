@@ -213,7 +213,9 @@ async def test_a_schedule_is_created_read_changed_and_ended(shared: Penstock) ->
 
     assert answer.status_code == 201
     assert created == wanted | unlike(created, "id", "number", "created_at", "updated_at") | {
-        "source_config": {"secrets": ["***", "***"]}
+        "source_config": {"secrets": ["***", "***"]},
+        "next_fire_at": None,
+        "last_fired_at": None,
     }
     path = f"/v1/schedules/{created['id']}"
     assert (await shared.client.get(path)).json() == created
