@@ -238,6 +238,8 @@ def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
         ("state", run.state),
         ("schedule", str(run.schedule_id or "")),
         ("event", str(run.event_id or "")),
+        ("origin", run.origin),
+        ("parent", str(run.parent_id or "")),
         ("run key", run.run_key or ""),
         ("note", run.note or ""),
         ("logical date", output.moment(run.logical_date)),
@@ -307,7 +309,7 @@ def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
 
 def _stored(client: Client, run_id: str, wanted: _Wanted, after: int = 0) -> Iterator[msgspec.Raw]:
     while True:
-        query = wanted.query | {"after": after, "limit": PAGE_SIZE}
+        query = {"after": after, **wanted.query, "limit": PAGE_SIZE}
         page = read(client.fetch("GET", path("runs", run_id, "logs"), query=query), _LogPage)
         yield from page.items
         if page.next_cursor is None or not page.items:
