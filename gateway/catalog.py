@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway import credentials, params, sources
+from gateway import clocks, credentials, params, sources
 from gateway.urls import Urls
 from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
@@ -62,7 +62,8 @@ class Catalog:
         return updated
 
     async def create_schedule(self, new: NewSchedule) -> Schedule:
-        """Write a new schedule; raises Invalid when its pipeline or source does not exist."""
+        """Write a new schedule, with its clock; raises Invalid when its pipeline or source does not exist."""
+        clocks.check_new(new)
         _check_source(new.source, new.source_config)
         try:
             params.check(new.variables, await pipelines.get(self._db, new.pipeline_id))
@@ -71,7 +72,8 @@ class Catalog:
                 f"There is no pipeline {new.pipeline_id!r}: `penstock pipelines ls` shows which there are.",
                 errors=(FieldError("/pipeline_id", error.message),),
             ) from None
-        schedule = await schedules.create(self._db, new)
+        async with self._db.transaction() as transaction:
+            schedule = await clocks.start(transaction, await schedules.create(transaction, new))
         return schedule.masked()
 
     async def list_schedules(
@@ -90,13 +92,15 @@ class Catalog:
     async def patch_schedule(self, key: str, patch: SchedulePatch) -> Schedule:
         """Change what the patch names; raises NotFound or Invalid."""
         old = await schedules.get(self._db, key)
-        given = _given(patch)
+        given = clocks.check_patch(old, _given(patch))
         if "variables" in given:
             params.check(given["variables"], await pipelines.get(self._db, old.pipeline_id))
             given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
         changed = msgspec.structs.replace(old, **given)
         _check_source(changed.source, changed.source_config)
-        updated = await schedules.update(self._db, changed)
+        clocks.check_changed(changed)
+        async with self._db.transaction() as transaction:
+            updated = await clocks.restart(transaction, old, await schedules.update(transaction, changed))
         await self._changed()
         return updated.masked()
 
@@ -107,8 +111,9 @@ class Catalog:
         await self._changed()
 
     async def create_token(self, key: str, new: NewToken) -> ShownToken:
-        """Make a token for a schedule; raises NotFound. The answer is the only place where it is shown."""
+        """Make a token for a schedule; raises NotFound or Conflict. Only this answer shows it."""
         schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
         return await self._mint(schedule.id, label=new.label, expires_at=new.expires_at)
 
     async def list_tokens(self, key: str) -> list[Token]:
@@ -135,6 +140,7 @@ class Catalog:
         if self._signer is None:
             raise Invalid("Links are signed: set PENSTOCK_SECRET_KEYS, the same for every gateway, and start again.")
         schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
         merged = msgspec.json.decode(schedule.variables, type=dict[str, Any]) | new.variables
         params.check(merged, await pipelines.get(self._db, schedule.pipeline_id))
         link_id = new_id()

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import credentials, intake
 from gateway.catalog import Catalog
+from gateway.clocks import Clocks
 from gateway.feed import Feed
 from gateway.inspector import Inspector
 from gateway.metrics import Metrics
@@ -78,6 +79,7 @@ class Core:
         )
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
+        self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(

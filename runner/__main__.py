@@ -17,6 +17,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.scheduler import Scheduler
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
@@ -72,6 +73,7 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
+        self._scheduler = Scheduler(self._db, self._doorbell)
         channels = Channels(config.redis_prefix)
         self._listener = Listener(
             config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
@@ -88,6 +90,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._scheduler.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -102,6 +105,7 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
+        await self._scheduler.stop()
         await self._sweeper.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):

@@ -2,11 +2,12 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, schedules, tokens
+from gateway.api import events, keys, pipelines, runs, scheduler, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
     *schedules.handlers,
+    *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
