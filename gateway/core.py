@@ -201,7 +201,7 @@ class Core:
 
     def _ring(self, deliveries: Sequence[Delivery], receipts: Sequence[Receipt]) -> None:
         self.doorbell.ring(
-            Ring(delivery.run_id, 0, str(delivery.schedule_id))
+            Ring(delivery.run_id, 0, str(delivery.schedule_id), delivery.queue)
             for delivery, receipt in zip(deliveries, receipts, strict=True)
             if delivery.run_id is not None and receipt.number is not None
         )

@@ -52,7 +52,7 @@ class Runs:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
         params.check(trigger.variables, pipeline)
         run_id = await runs.create(self._db, pipeline_id, trigger)
-        self._doorbell.ring([Ring(run_id, 0, pipeline_id)])
+        self._doorbell.ring([Ring(run_id, 0, pipeline_id, pipeline.queue)])
         return await self.get(str(run_id))
 
     async def find(self, key: str) -> uuid.UUID:

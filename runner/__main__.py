@@ -42,7 +42,8 @@ class Runner:
         self._directory = Path(config.pipelines)
         self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
         self._redis = queue.connect(config.redis_url)
-        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        queues = config.queues.split(",")
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
@@ -57,13 +58,14 @@ class Runner:
             hosts=self._hosts,
             recorder=self._recorder,
             owned=owned,
+            queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
             self._doorbell,
             pool=self._redis,
-            prefix=config.redis_prefix,
+            queue=queue.queue_name(config.redis_prefix, queues[0]),
             max_jobs=config.max_runs,
         )
         self._sweeper = Sweeper(
@@ -97,6 +99,7 @@ class Runner:
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        self._jobs.drain()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])

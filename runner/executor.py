@@ -6,7 +6,7 @@ a crash could still change. What user code does is an outcome, never an exceptio
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -29,8 +29,12 @@ _NOT_SUCCESS = frozenset({BlockState.FAILED, BlockState.UPSTREAM_FAILED, BlockSt
 class Executor:
     """Walks the graph of one run; made for that run alone."""
 
-    def __init__(self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts) -> None:
+    def __init__(
+        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts, queues: Collection[str]
+    ) -> None:
         self._definition = definition
+        self._queues = queues
+        self._elsewhere: str | None = None
         self._blocks = {block.id: block for block in definition.graph.blocks} if definition.graph else {}
         self._ownership = ownership
         self._run: Claimed = ownership.run
@@ -44,10 +48,11 @@ class Executor:
         self._log_characters = 0
         self._is_log_full = False
 
-    async def execute(self, begun: Iterable[BegunBlock] = ()) -> None:
+    async def execute(self, begun: Iterable[BegunBlock] = ()) -> str | None:
         """Execute what is not done yet, and write the terminal state; raises LeaseLost when the run is not ours.
 
-        When the ownership stops for another reason than a cancel, nothing terminal is written.
+        When all that is left has to wait for a block of a queue that is not served here, that queue is returned. When
+        the ownership stops for another reason than a cancel, nothing terminal is written.
         """
         self._recall(begun)
         executing: set[asyncio.Task[None]] = set()
@@ -67,9 +72,12 @@ class Executor:
             for task in executing:
                 task.cancel()
             await asyncio.gather(*executing, return_exceptions=True)
-        if self._ownership.may_write:
+        if not self._ownership.may_write:
+            return None
+        if self._elsewhere is None or self._ownership.stopped.is_set():
             self._finish()
-            await self._page.commit()
+        await self._page.commit()
+        return None if self._ownership.stopped.is_set() else self._elsewhere
 
     def _recall(self, begun: Iterable[BegunBlock]) -> None:
         """Take over from an earlier owner: what succeeded is done, the rest begins again with its next attempt."""
@@ -84,16 +92,25 @@ class Executor:
         if self._ownership.stopped.is_set():
             return []
         ready = []
+        self._elsewhere = None
         for block in self._blocks.values():
             if block.id in self._states:
                 continue
             upstream = [self._states.get(name, BlockState.PENDING) for name in block.upstream]
             if any(state in _NOT_SUCCESS for state in upstream):
                 self._settle(block, BlockState.UPSTREAM_FAILED)
-            elif all(state is BlockState.SUCCESS for state in upstream):
+            elif all(state is BlockState.SUCCESS for state in upstream) and self._is_served(block):
                 self._states[block.id] = BlockState.RUNNING
                 ready.append(block)
         return ready
+
+    def _is_served(self, block: Block) -> bool:
+        """Whether a ready block may execute here; if not, remember where it may."""
+        queue = block.queue or self._definition.queue
+        if queue in self._queues:
+            return True
+        self._elsewhere = queue
+        return False
 
     async def _execute(self, block: Block) -> None:
         """Try a block until it succeeds, has no attempts left, or the run stops."""

@@ -14,7 +14,7 @@ import msgspec
 
 from runner.context import Run
 from schemas.errors import Invalid
-from schemas.pipelines import Block, Graph
+from schemas.pipelines import DEFAULT_QUEUE, Block, Graph
 
 P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +40,7 @@ class _Declared(msgspec.Struct, frozen=True, kw_only=True):
     retries: int
     retry_delay: float
     timeout: float | None
+    queue: str | None
 
 
 class Pipeline(Generic[P]):
@@ -51,6 +52,8 @@ class Pipeline(Generic[P]):
         *,
         params: type[P] | None,
         max_active_runs: int | None,
+        queue: str,
+        timeout: float | None,
         doc: str | None,
         file: str,
     ) -> None:
@@ -60,6 +63,8 @@ class Pipeline(Generic[P]):
             raise Invalid(f"pipeline {id!r}: max_active_runs is {max_active_runs}, it must be at least 1")
         self.id = id
         self.max_active_runs = max_active_runs
+        self.queue = queue
+        self.timeout = timeout
         self.doc = doc
         self.file = file
         self.params_schema = None if params is None else _schema(id, params)
@@ -70,7 +75,14 @@ class Pipeline(Generic[P]):
     def block(self, function: F, /) -> F: ...
     @overload
     def block(
-        self, /, *, id: str | None = None, retries: int = 0, retry_delay: float = 1.0, timeout: float | None = None
+        self,
+        /,
+        *,
+        id: str | None = None,
+        retries: int = 0,
+        retry_delay: float = 1.0,
+        timeout: float | None = None,
+        queue: str | None = None,
     ) -> Callable[[F], F]: ...
     def block(
         self,
@@ -81,6 +93,7 @@ class Pipeline(Generic[P]):
         retries: int = 0,
         retry_delay: float = 1.0,
         timeout: float | None = None,
+        queue: str | None = None,
     ) -> F | Callable[[F], F]:
         """Declare a function, sync or async, as a block of this pipeline and return it unchanged.
 
@@ -90,9 +103,10 @@ class Pipeline(Generic[P]):
 
         def declare(function: F) -> F:
             block_id = getattr(function, "__name__", "") if id is None else id
-            self._declare(
-                block_id, _Declared(function=function, retries=retries, retry_delay=retry_delay, timeout=timeout)
+            declared = _Declared(
+                function=function, retries=retries, retry_delay=retry_delay, timeout=timeout, queue=queue
             )
+            self._declare(block_id, declared)
             return function
 
         return declare if function is None else declare(function)
@@ -152,6 +166,7 @@ class Pipeline(Generic[P]):
             retries=declared.retries,
             retry_delay=declared.retry_delay,
             timeout=declared.timeout,
+            queue=declared.queue,
             doc=inspect.getdoc(declared.function) or "",
         )
         return Step(block=block, function=declared.function, inputs=inputs, run_parameters=tuple(run_parameters))
@@ -168,6 +183,8 @@ def pipeline(
     *,
     params: type[P] | None = None,
     max_active_runs: int | None = None,
+    queue: str = DEFAULT_QUEUE,
+    timeout: float | None = None,
     doc: str | None = None,
 ) -> Pipeline[P]:
     """Declare a pipeline in this file.
@@ -177,7 +194,9 @@ def pipeline(
     unless given. Raises Invalid.
     """
     file = sys._getframe(1).f_globals.get("__file__", "")
-    declared = Pipeline(id, params=params, max_active_runs=max_active_runs, doc=doc, file=file)
+    declared = Pipeline(
+        id, params=params, max_active_runs=max_active_runs, queue=queue, timeout=timeout, doc=doc, file=file
+    )
     collected = _collected.get()
     if collected is not None:
         collected.append(declared)

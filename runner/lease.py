@@ -74,7 +74,8 @@ class Lease:
 
     async def _register(self) -> None:
         name = f"{socket.gethostname()}:{os.getpid()}"
-        await leases.register(self._db, self.runner_id, name=name, lease_s=self._settings.lease_s)
+        queues = self._settings.queues.split(",")
+        await leases.register(self._db, self.runner_id, name=name, lease_s=self._settings.lease_s, queues=queues)
 
     async def _renew_for_ever(self) -> None:
         trusted_until = time.monotonic() + self._settings.lease_s - MARGIN_S

@@ -44,6 +44,7 @@ class Sweeper:
         self._db = db
         self._doorbell = doorbell
         self._settings = settings
+        self._queues = settings.queues.split(",")
         self._library = library
         self._start_without_doorbell = start_without_doorbell
         self._partitions_at = 0.0
@@ -65,7 +66,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """Look once; raises Unavailable."""
         await self._reclaim()
-        due = await leases.find_due(self._db, list(self._library.versions), older_than_s=GRACE_S)
+        due = await leases.find_due(self._db, self._library.versions, older_than_s=GRACE_S, queues=self._queues)
         if due:
             await self._ring_again(due)
         await self._ensure_partitions()

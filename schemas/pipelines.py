@@ -22,6 +22,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    queue: str | None = None
     doc: str = ""
 
 
@@ -44,6 +45,13 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = DEFAULT_QUEUE
     run_timeout_s: float | None = None
     error: str | None = None
+
+    @property
+    def first_queue(self) -> str:
+        """The queue in which its runs begin: that of the first blocks if they agree, else the pipeline's."""
+        blocks = self.graph.blocks if self.graph else ()
+        first = {block.queue or self.queue for block in blocks if not block.upstream}
+        return first.pop() if len(first) == 1 else self.queue
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):

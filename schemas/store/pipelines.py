@@ -44,7 +44,7 @@ async def _publish_good(db: Db, definition: Definition, graph: Graph) -> None:
         graph,
         schema,
         definition.max_active_runs,
-        definition.queue,
+        definition.first_queue,
         definition.run_timeout_s,
     )
     await db.execute(SQL["publish_version"], definition.id, definition.version, graph, schema)

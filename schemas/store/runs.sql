@@ -1,8 +1,8 @@
 -- name: create
 -- A run that a caller asked for by name; its key is unique per pipeline.
 WITH run AS (
-    INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note, queue)
+    SELECT $1, id, $3, $4, $5, $6, queue FROM pipelines WHERE id = $2
     ON CONFLICT (pipeline_id, run_key) WHERE run_key IS NOT NULL DO NOTHING
     RETURNING id
 ), change AS (
