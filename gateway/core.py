@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from gateway import credentials, intake
+from gateway.backfills import Backfills
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.feed import Feed
@@ -82,6 +83,7 @@ class Core:
         self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
+        self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -30,6 +30,9 @@ class Urls:
     def run_stream(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}/stream"
 
+    def backfill(self, backfill_id: uuid.UUID) -> str:
+        return f"{self._base}/v1/backfills/{backfill_id}"
+
     def event_body(self, event_id: uuid.UUID) -> str:
         return f"{self._base}/v1/events/{event_id}/body"
 

@@ -2,7 +2,7 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, scheduler, schedules, tokens
+from gateway.api import backfills, events, keys, pipelines, runs, scheduler, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -11,5 +11,6 @@ handlers: list[HTTPRouteHandler] = [
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *backfills.handlers,
     *events.handlers,
 ]
