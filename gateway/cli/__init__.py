@@ -20,6 +20,8 @@ COMMANDS = {
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
+    "backfill": "Run a pipeline once for each date of a range.",
+    "backfills": "See where backfills stand, pause and cancel them.",
     "runs": "List, inspect, watch and cancel runs, and read their logs.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",
@@ -27,7 +29,12 @@ COMMANDS = {
     "bench": "Measure Penstock on this machine.",
     "doctor": "Check this installation and say what to do.",
 }
-MODULES = {"gateway": "roles", "runner": "roles", "migrate": "roles"}  # otherwise named like the command
+MODULES = {
+    "backfill": "backfills",
+    "gateway": "roles",
+    "runner": "roles",
+    "migrate": "roles",
+}  # otherwise named like the command
 EXIT_CODES = {
     "settings": 2,
     "not_found": 3,

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +117,17 @@ def read_stdin(reader: str) -> str:
     return sys.stdin.read()
 
 
+def read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
+    """Read NAME=VALUE pairs: a value is JSON or else text; raises BadParameter."""
+    variables = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
+        variables[name] = _as_json(value)
+    return variables
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask the person at the terminal before something cannot be undone; scripts are not asked."""
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
@@ -219,3 +230,10 @@ def _read_text(path: Path, reason: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "it is not UTF-8"
         raise SettingsError(f"{reason} {path}, which cannot be read: {what}.") from None
+
+
+def _as_json(value: str) -> msgspec.Raw:
+    try:
+        return msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode(value))

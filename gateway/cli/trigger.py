@@ -1,14 +1,13 @@
 """`penstock trigger`: start a run by hand, and wait for it if asked."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli.client import path, read
-from gateway.cli.options import JsonObject, Session, connected
+from gateway.cli.options import JsonObject, Session, connected, read_params
 from gateway.cli.runs import await_end, describe
 from schemas.runs import Run
 
@@ -59,7 +58,7 @@ def trigger(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    body: dict[str, Any] = {"variables": (data or {}) | _read_params(params)}
+    body: dict[str, Any] = {"variables": (data or {}) | read_params(params)}
     optional = {"run_key": run_key, "note": note, "logical_date": logical_date}
     body |= {name: value for name, value in optional.items() if value is not None}
     raw = session.client.fetch("POST", path("pipelines", pipeline_id, "runs"), body=body)
@@ -69,20 +68,3 @@ def trigger(
     else:
         session.output.record(raw, lambda: describe(run, session.output)[:1])
         session.output.note(f"Watch it: penstock runs watch {run.id}")
-
-
-def _read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
-    variables = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
-        variables[name] = _as_json(value)
-    return variables
-
-
-def _as_json(value: str) -> msgspec.Raw:
-    try:
-        return msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return msgspec.Raw(msgspec.json.encode(value))
