@@ -12,7 +12,7 @@ from schemas.schedules import NewSchedule, Schedule, SourceConfig
 from schemas.states import Overlap, ScheduleKind
 from schemas.store import clocks, schedules
 from schemas.store.db import Database, Db
-from schemas.timetables import Timetable, jittered
+from schemas.timetables import Timetable, find_zone, jittered
 
 MOST_MISSED = 1000  # that a new schedule may catch up
 _TIMES = ("cron", "every_s", "timezone", "start_at", "end_at")
@@ -21,7 +21,6 @@ _INSTANT = dt.timedelta.resolution
 _ONLY_TIME: dict[str, Any] = {
     "cron": None,
     "every_s": None,
-    "timezone": "UTC",
     "start_at": None,
     "end_at": None,
     "catchup": False,
@@ -66,6 +65,7 @@ def check_new(new: NewSchedule) -> None:
     """Refuse what does not fit the kind of a new schedule; raises Invalid."""
     if new.kind is ScheduleKind.API:
         _refuse({name: getattr(new, name) for name in _ONLY_TIME}, _ONLY_TIME, "only a schedule of kind time has it")
+        find_zone(new.timezone)
     else:
         _refuse({name: getattr(new, name) for name in _ONLY_API}, _ONLY_API, "a schedule of kind time has none")
         Timetable.parse(new.cron, new.every_s, new.timezone, new.start_at, new.end_at)
@@ -86,6 +86,7 @@ def check_patch(old: Schedule, given: dict[str, Any]) -> dict[str, Any]:
 
 def check_changed(changed: Schedule) -> None:
     """Refuse times that do not go together; raises Invalid."""
+    find_zone(changed.timezone)
     if changed.kind is ScheduleKind.TIME:
         changed.timetable()
         _check_jitter(changed.every_s, changed.jitter_s)

@@ -115,6 +115,8 @@ CROSS JOIN LATERAL (
 ) progress;
 
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
+CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
+    WHERE origin = 'resume' AND state IN ('queued', 'running');
 DROP INDEX runs_queued;
 CREATE INDEX runs_queued ON runs (pipeline_id, schedule_id, queue, id) WHERE state = 'queued' AND backfill_id IS NULL;
 CREATE INDEX runs_begun ON runs (pipeline_id, id) WHERE state = 'queued' AND started_at IS NOT NULL;
@@ -199,6 +201,8 @@ CREATE TABLE audit (
     details json NOT NULL DEFAULT '{}'
 );
 CREATE INDEX audit_of_a_subject ON audit (subject, id);
+CREATE INDEX audit_of_an_action ON audit (action, id);
+CREATE INDEX audit_of_a_caller ON audit (caller, id);
 
 -- 7. Who may take a run, and when.
 

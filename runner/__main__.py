@@ -24,7 +24,7 @@ from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
-from schemas.listener import Listener
+from schemas.listener import Hear, Listener
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -76,10 +76,15 @@ class Runner:
             start_without_doorbell=self._worker.start_without_doorbell,
         )
         self._scheduler = Scheduler(self._db, self._doorbell)
-        channels = Channels(config.redis_prefix)
-        self._listener = Listener(
-            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
-        )
+        self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
+
+    def _ears(self, channels: Channels) -> dict[str, Hear]:
+        """Say who listens to which channel."""
+        return {
+            channels.wake: self._worker.hear,
+            channels.cancel: self._lease.hear_cancel,
+            channels.registry: self._sweeper.hear_registry,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""

@@ -7,7 +7,8 @@ ring starts whichever run is next, and whoever ends one goes on with the next on
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -22,7 +23,7 @@ from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
 from schemas.runs import Claimed, RunError
-from schemas.states import RunState
+from schemas.states import Origin, RunState
 from schemas.store import leases, ledger
 from schemas.store.db import Database
 
@@ -141,9 +142,11 @@ class Jobs:
             page.run(RunState.FAILED, RunError(type="PipelineGone", message="The pipeline's file is gone."))
             await page.commit()
             return
-        begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
+        is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
+        begun = await self._begun_blocks(run) if is_begun else ()
         executor = Executor(definition, ownership, page=page, hosts=self._hosts, queues=self._queues)
-        elsewhere = await executor.execute(begun)
+        with _stopped_in_time(ownership):
+            elsewhere = await executor.execute(begun)
         if elsewhere is not None:
             await self._hand_over(run, elsewhere)
 
@@ -171,3 +174,20 @@ class Jobs:
             await page.commit()
         except Exception:
             log.exception("failure not recorded", run_id=str(run.id))
+
+
+@contextmanager
+def _stopped_in_time(ownership: Ownership) -> Iterator[None]:
+    """Stop a run when its time is up, as the database counts it: at once, if that was so before it was taken over."""
+    left = ownership.run.time_left_s
+    if left is None:
+        yield
+    elif left <= 0:
+        ownership.stop(Reason.TIMED_OUT)
+        yield
+    else:
+        timer = asyncio.get_running_loop().call_later(left, ownership.stop, Reason.TIMED_OUT)
+        try:
+            yield
+        finally:
+            timer.cancel()

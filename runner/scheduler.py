@@ -16,7 +16,7 @@ import structlog
 from schemas import tasks
 from schemas.errors import Invalid, PenstockError
 from schemas.firing import DueClock, Firing, Slot
-from schemas.queue import Doorbell, Ring
+from schemas.queue import Doorbell
 from schemas.states import Overlap
 from schemas.store import clocks
 from schemas.store.db import Database
@@ -65,8 +65,8 @@ class Scheduler:
             picky = [clock.schedule_id for clock in due if clock.overlap is Overlap.SKIP]
             busy = await clocks.busy(transaction, picky)
             firings = self._plan(due, busy)
-            fired = await clocks.fire(transaction, firings, at=due[0].now)
-        self._doorbell.ring(Ring(run_id, 0, str(schedule_id)) for run_id, schedule_id in fired)
+            rings = await clocks.fire(transaction, firings, at=due[0].now)
+        self._doorbell.ring(rings)
         return bool(firings)
 
     def _plan(self, due: Sequence[DueClock], busy: Collection[uuid.UUID]) -> list[Firing]:

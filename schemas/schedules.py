@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from schemas.errors import FieldError, Invalid
 from schemas.notify import MASK, Notify
 from schemas.pipelines import PipelineId
 from schemas.settings import MAX_BODY_LIMIT
@@ -32,6 +33,16 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def masked(self) -> "SourceConfig":
         return msgspec.structs.replace(self, secrets=(MASK,) * len(self.secrets))
+
+    def unmasked(self, old: "SourceConfig | None" = None) -> "SourceConfig":
+        """Put old secrets in the places of masks that a client sends back; raises Invalid where there was none."""
+        before = () if old is None else old.secrets
+        for place, secret in enumerate(self.secrets):
+            if secret == MASK and place >= len(before):
+                pointer = f"/source_config/secrets/{place}"
+                raise Invalid(errors=(FieldError(pointer, "there is none yet that this mask could stand for"),))
+        kept = (before[at] if secret == MASK else secret for at, secret in enumerate(self.secrets))
+        return msgspec.structs.replace(self, secrets=tuple(kept))
 
 
 class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -73,7 +73,7 @@ class Timetable:
             raise _wrong("cron", "a time schedule has either cron or every_s, and not both")
         if start_at is not None and end_at is not None and end_at < start_at:
             raise _wrong("end_at", "it is before start_at")
-        zone = _zone(timezone)
+        zone = find_zone(timezone)
         rule: _Rule
         if cron is not None:
             rule = _Cron(cron, zone)
@@ -249,7 +249,8 @@ def _explain(error: str, fields: list[str]) -> str:
     return f"the {name} {value!r} is not valid{never}; it takes {_FIELDS[name]}, lists a,b, ranges a-b and steps */n"
 
 
-def _zone(name: str) -> zoneinfo.ZoneInfo:
+def find_zone(name: str) -> zoneinfo.ZoneInfo:
+    """Find a time zone by its IANA name; raises Invalid that points at `timezone`."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

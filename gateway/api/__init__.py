@@ -2,7 +2,20 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import backfills, events, keys, pipelines, runs, scheduler, schedules, tokens
+from gateway.api import (
+    audit,
+    backfills,
+    blocks,
+    control,
+    events,
+    keys,
+    logs,
+    pipelines,
+    runs,
+    scheduler,
+    schedules,
+    tokens,
+)
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -12,5 +25,9 @@ handlers: list[HTTPRouteHandler] = [
     *keys.handlers,
     *runs.handlers,
     *backfills.handlers,
+    *blocks.handlers,
+    *control.handlers,
+    *logs.handlers,
     *events.handlers,
+    *audit.handlers,
 ]

@@ -22,7 +22,8 @@ COMMANDS = {
     "trigger": "Start a run and, if you like, wait for it.",
     "backfill": "Run a pipeline once for each date of a range.",
     "backfills": "See where backfills stand, pause and cancel them.",
-    "runs": "List, inspect, watch and cancel runs, and read their logs.",
+    "runs": "List, inspect, watch, cancel, resume, rerun and mark runs, and read their logs.",
+    "audit": "See who did what.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",
     "migrate": "Bring the database up to date.",
@@ -34,6 +35,7 @@ MODULES = {
     "gateway": "roles",
     "runner": "roles",
     "migrate": "roles",
+    "runs": "control",
 }  # otherwise named like the command
 EXIT_CODES = {
     "settings": 2,

@@ -106,6 +106,24 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
+    """Read variables that were typed as NAME=VALUE, each value as JSON or else as text."""
+    variables = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
+        variables[name] = _as_json(value)
+    return variables
+
+
+def _as_json(value: str) -> msgspec.Raw:
+    try:
+        return msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode(value))
+
+
 def read_stdin(reader: str) -> str:
     """Read standard input for one option, hidden when a person types it; a second option is a usage error."""
     meta = get_current_context().meta
@@ -115,17 +133,6 @@ def read_stdin(reader: str) -> str:
     if sys.stdin.isatty() and reader.endswith("-stdin"):
         return getpass.getpass(f"Value for {reader}: ")
     return sys.stdin.read()
-
-
-def read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
-    """Read NAME=VALUE pairs: a value is JSON or else text; raises BadParameter."""
-    variables = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
-        variables[name] = _as_json(value)
-    return variables
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -230,10 +237,3 @@ def _read_text(path: Path, reason: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", None) or "it is not UTF-8"
         raise SettingsError(f"{reason} {path}, which cannot be read: {what}.") from None
-
-
-def _as_json(value: str) -> msgspec.Raw:
-    try:
-        return msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return msgspec.Raw(msgspec.json.encode(value))

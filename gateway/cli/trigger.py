@@ -31,6 +31,7 @@ class _Moment(click.ParamType[dt.datetime]):
 @click.option("--run-key", help="Start at most one run with this key: repeating it is refused.")
 @click.option("--note", help="Why; shown with the run.")
 @click.option("--logical-date", type=_Moment(), help="The moment that the run stands for.")
+@click.option("--callback-url", metavar="URL", help="Where to POST what became of the run.")
 @click.option("--wait", is_flag=True, help="Watch the run; exit 7 if it does not succeed.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="With --wait: then exit 8."
@@ -45,6 +46,7 @@ def trigger(
     run_key: str | None,
     note: str | None,
     logical_date: dt.datetime | None,
+    callback_url: str | None,
     wait: bool,
     timeout: float | None,
 ) -> None:
@@ -59,7 +61,7 @@ def trigger(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
     body: dict[str, Any] = {"variables": (data or {}) | read_params(params)}
-    optional = {"run_key": run_key, "note": note, "logical_date": logical_date}
+    optional = {"run_key": run_key, "note": note, "logical_date": logical_date, "callback_url": callback_url}
     body |= {name: value for name, value in optional.items() if value is not None}
     raw = session.client.fetch("POST", path("pipelines", pipeline_id, "runs"), body=body)
     run = read(raw, Run)

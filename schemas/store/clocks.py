@@ -9,6 +9,7 @@ import msgspec
 from schemas.errors import NotFound
 from schemas.firing import Clock, ClockStatus, DueClock, Firing, Slot
 from schemas.ids import ids_at
+from schemas.queue import Ring
 from schemas.store.db import Db, queries
 
 SQL = queries("clocks")
@@ -58,8 +59,8 @@ async def busy(db: Db, schedule_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     return {row["id"] for row in await db.fetch(SQL["busy"], schedule_ids)} if schedule_ids else set()
 
 
-async def fire(db: Db, firings: Sequence[Firing], *, at: dt.datetime) -> list[tuple[uuid.UUID, uuid.UUID]]:
-    """Queue a run for each slot and move the clocks; returns (run id, schedule id) of the new runs.
+async def fire(db: Db, firings: Sequence[Firing], *, at: dt.datetime) -> list[Ring]:
+    """Queue a run for each slot and move the clocks; returns what to ring.
 
     The runs' ids are of the moment `at`, by the database's clock, and in the order of the slots.
     """
@@ -75,4 +76,4 @@ async def fire(db: Db, firings: Sequence[Firing], *, at: dt.datetime) -> list[tu
         [firing.slots[-1] if firing.slots else None for firing in firings],
         [firing.skipped for firing in firings],
     )
-    return [(row["id"], row["schedule_id"]) for row in rows]
+    return [Ring(*row) for row in rows]

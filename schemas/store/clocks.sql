@@ -69,7 +69,7 @@ WITH run AS (
     JOIN pipelines p ON p.id = s.pipeline_id
     ORDER BY t.run_id
     ON CONFLICT (schedule_id, logical_date) WHERE origin = 'time' DO NOTHING
-    RETURNING id, schedule_id
+    RETURNING id, dispatch, schedule_id, queue
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, 1, 'run', 'queued', 0 FROM run
@@ -84,4 +84,4 @@ WITH run AS (
         AS t (schedule_id, next_slot, due_at, fired_slot, skipped)
     WHERE c.schedule_id = t.schedule_id
 )
-SELECT id, schedule_id FROM run
+SELECT id, dispatch, schedule_id::text AS lane, queue FROM run

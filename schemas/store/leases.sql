@@ -54,6 +54,7 @@ WITH rung AS (
     WHERE r.id = mine.id
     RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.origin,
               r.parent_id, r.queue, r.attempt, r.epoch, r.seq,
+              mine.run_timeout_s,
               mine.run_timeout_s - extract(epoch FROM clock_timestamp() - r.started_at)::float8 AS time_left_s
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)

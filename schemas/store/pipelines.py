@@ -69,6 +69,12 @@ async def get(db: Db, pipeline_id: str) -> Pipeline:
     return msgspec.convert(row, Pipeline)
 
 
+async def lock(db: Db, pipeline_id: str) -> Pipeline:
+    """Read a pipeline that this transaction is about to change; raises NotFound."""
+    await db.execute(SQL["lock"], pipeline_id)
+    return await get(db, pipeline_id)
+
+
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
     """Read pipelines by name, after the cursor `after`."""
     return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]

@@ -35,6 +35,10 @@ WHERE deleted_at IS NULL
 ORDER BY id DESC
 LIMIT $5
 
+-- name: lock
+-- Two changes that come together are made one after the other: neither writes back what it read before the other.
+SELECT id FROM schedules WHERE id = $1::uuid OR number = $2::bigint FOR NO KEY UPDATE
+
 -- name: update -> Schedule
 UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5, is_paused = $6, on_paused = $7,
                      max_active_runs = $8, body_limit = $9, cron = $10, every_s = $11, timezone = $12,

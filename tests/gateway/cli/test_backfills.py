@@ -61,10 +61,15 @@ def test_a_backfill_is_watched_to_its_end(server: CannedGateway, penstock: Penst
         "completed\t31/31\t31 succeeded\n"
     )
     assert result.exit_code == 0
-    assert server.asked[0].body == (
-        b'{"variables":{"n":1e400,"region":"eu"},"schedule_id":"7","start":"2024-01-01","end":"2024-01-31",'
-        b'"every":"day","max_active_runs":2,"dry_run":false}'
-    )
+    assert msgspec.json.decode(server.asked[0].body, type=dict[str, msgspec.Raw]) == {
+        "variables": msgspec.Raw(b'{"n":1e400,"region":"eu"}'),
+        "schedule_id": msgspec.Raw(b'"7"'),
+        "start": msgspec.Raw(b'"2024-01-01"'),
+        "end": msgspec.Raw(b'"2024-01-31"'),
+        "every": msgspec.Raw(b'"day"'),
+        "max_active_runs": msgspec.Raw(b"2"),
+        "dry_run": msgspec.Raw(b"false"),
+    }
 
 
 def test_a_backfill_with_failed_runs_is_a_failure_that_says_where_to_look(
