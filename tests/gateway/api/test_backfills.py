@@ -194,6 +194,10 @@ async def test_a_cancelled_backfill_stays_it(shared: Penstock) -> None:
 
     assert (cancelled["state"], cancelled["cancelled"], cancelled["queued"]) == ("cancelled", 31, 0)
     assert cancelled["cancelled_at"]
+    trail = (await shared.client.get("/v1/audit", params={"subject": f"backfill:{backfill['id']}"})).json()["items"]
+    verbs = ["create", "pause", "pause", "unpause", "cancel"]
+    assert [entry["action"] for entry in reversed(trail)] == [f"backfill.{verb}" for verb in verbs]
+    assert trail[-1]["details"]["total"] == 31
     for verb in ("pause", "unpause", "cancel"):
         answer = await shared.client.post(f"/v1/backfills/{backfill['id']}/{verb}")
         assert "cancelled" in problem(answer, 409, "conflict")
@@ -231,6 +235,16 @@ async def test_a_request_that_makes_no_sense_says_where(shared: Penstock, change
 
     problem(answer, 422, "invalid")
     assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_paused_pipeline_that_rejects_runs_rejects_backfills(shared: Penstock) -> None:
+    await shared.client.patch("/v1/pipelines/steps", json={"is_paused": True, "on_paused": "reject"})
+    answer = await shared.client.post(
+        "/v1/pipelines/steps/backfills", json={"start": "2024-01-01", "end": "2024-01-31"}
+    )
+    await shared.client.patch("/v1/pipelines/steps", json={"is_paused": False, "on_paused": "queue"})
+
+    assert "is paused" in problem(answer, 409, "conflict")
 
 
 async def test_variables_and_schedules_must_be_the_pipeline_s(shared: Penstock) -> None:
