@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import credentials, intake
 from gateway.audit import Audit
+from gateway.backfills import Backfills
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
@@ -88,6 +89,7 @@ class Core:
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
         self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
+        self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

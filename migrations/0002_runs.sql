@@ -95,6 +95,25 @@ CREATE UNIQUE INDEX one_run_per_item_of_an_event ON runs
 CREATE UNIQUE INDEX one_run_per_slot ON runs (schedule_id, logical_date) WHERE origin = 'time';
 CREATE UNIQUE INDEX one_run_per_date_of_a_backfill ON runs (backfill_id, logical_date) WHERE origin = 'backfill';
 CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, queue, id) WHERE backfill_id IS NOT NULL;
+
+-- Where each backfill stands. Its key begins with the 64 characters that stand for the request; behind them is the caller's.
+CREATE VIEW backfills_now AS
+SELECT b.id, b.number, b.pipeline_id, b.schedule_id, nullif(substr(b.key, 66), '') AS key, b.start_at AS start,
+       b.end_at AS "end", b.every, b.timezone, b.variables, b.max_active_runs, b.total, b.created_at, b.cancelled_at,
+       progress.*,
+       CASE WHEN b.cancelled_at IS NOT NULL THEN 'cancelled'
+            WHEN progress.queued + progress.running = 0 THEN 'completed'
+            WHEN b.is_paused THEN 'paused'
+            ELSE 'running' END AS state
+FROM backfills b
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'running') AS running,
+           count(*) FILTER (WHERE state = 'success') AS success, count(*) FILTER (WHERE state = 'failed') AS failed,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+    FROM runs
+    WHERE backfill_id = b.id
+) progress;
+
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
     WHERE origin = 'resume' AND state IN ('queued', 'running');

@@ -2,7 +2,20 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import audit, blocks, control, events, keys, logs, pipelines, runs, scheduler, schedules, tokens
+from gateway.api import (
+    audit,
+    backfills,
+    blocks,
+    control,
+    events,
+    keys,
+    logs,
+    pipelines,
+    runs,
+    scheduler,
+    schedules,
+    tokens,
+)
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -11,6 +24,7 @@ handlers: list[HTTPRouteHandler] = [
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *backfills.handlers,
     *blocks.handlers,
     *control.handlers,
     *logs.handlers,

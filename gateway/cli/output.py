@@ -32,6 +32,7 @@ STATE_STYLES = {
     "skipped": "dim",
     "upstream_failed": "red",
     "active": "green",
+    "completed": "green",
     "paused": "yellow",
     "broken": "bold red",
     "ended": "dim",

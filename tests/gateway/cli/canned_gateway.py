@@ -213,8 +213,6 @@ def a_schedule(**changes: Any) -> dict[str, Any]:
         "run_timeout_s": None,
         "max_queue_age_s": None,
         "notify": {},
-        "next_fire_at": None,
-        "last_fired_at": None,
         "created_at": "2026-11-20T09:00:00Z",
         "updated_at": "2026-11-20T09:00:00Z",
         **changes,
