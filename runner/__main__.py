@@ -17,6 +17,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.spool import Spool
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
@@ -24,6 +25,7 @@ from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
 from schemas.listener import Listener
+from schemas.objects import ObjectStore, store_place
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -44,6 +46,8 @@ class Runner:
         self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
+        store = ObjectStore(store_place(config.store, config.data))
+        self._spool = Spool(store, output_limit=config.output_limit)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
@@ -54,6 +58,7 @@ class Runner:
             lease=self._lease,
             library=self._library,
             hosts=self._hosts,
+            spool=self._spool,
             recorder=self._recorder,
             owned=owned,
             slot_freed=lambda: self._sweeper.wake(),
@@ -83,6 +88,7 @@ class Runner:
         if not self._directory.is_dir():
             raise SettingsError(f"PENSTOCK_PIPELINES: there is no directory {self._directory}.")
         await migrations.check(config.database_url)
+        self._spool.open()
         await self._db.open()
         await self._hosts.start()
         await self._library.start()
@@ -112,6 +118,7 @@ class Runner:
         await self._doorbell.flush()
         await self._db.close()
         await self._redis.aclose()
+        self._spool.close()
 
 
 async def _run(config: Settings) -> None:

@@ -90,6 +90,7 @@ class Run(Generic[P]):
         event_id: uuid.UUID | None = None,
         logical_date: dt.datetime | None = None,
         attempt: int = 1,
+        is_dry_run: bool = False,
         log: Log | None = None,
     ) -> None:
         self.params: P = cast(P, params)
@@ -103,6 +104,7 @@ class Run(Generic[P]):
         self.event_id = event_id
         self.logical_date = logical_date
         self.attempt = attempt
+        self.is_dry_run = is_dry_run
         self.log = log or Log(to_logging)
 
     @property

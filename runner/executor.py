@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import msgspec
 
 from runner.context import EventBody
-from runner.hosts import Hosts
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
+from runner.spool import BlockHosts
 from runner.wire import Call, Failed, LogFrame, Outcome, Succeeded
 from schemas.outputs import Output
 from schemas.pipelines import Block, Definition
@@ -29,7 +29,7 @@ _NOT_SUCCESS = frozenset({BlockState.FAILED, BlockState.UPSTREAM_FAILED, BlockSt
 class Executor:
     """Walks the graph of one run; made for that run alone."""
 
-    def __init__(self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts) -> None:
+    def __init__(self, definition: Definition, ownership: Ownership, *, page: Page, hosts: BlockHosts) -> None:
         self._definition = definition
         self._blocks = {block.id: block for block in definition.graph.blocks} if definition.graph else {}
         self._ownership = ownership

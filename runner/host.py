@@ -121,9 +121,8 @@ class BlockHost:
         result = step.function(**arguments)
         if inspect.isawaitable(result):
             result = self._await(asyncio.ensure_future(result, loop=self._loop))
-        return Succeeded(
-            output=encode(result, block_id=call.block_id), row_count=len(result) if isinstance(result, list) else None
-        )
+        output, row_count = encode(result, call)
+        return Succeeded(output=output, row_count=row_count)
 
     def _find(self, call: Call) -> tuple[Pipeline[Any], Step]:
         loaded = self._files.get(call.path, call.pipeline_id, version=call.version)
@@ -165,6 +164,7 @@ class BlockHost:
             event_id=call.event_id,
             logical_date=call.logical_date,
             attempt=call.attempt,
+            is_dry_run=call.most_rows is not None,
             log=self._log,
         )
 

@@ -17,6 +17,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
+from runner.spool import Spool
 from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
@@ -42,6 +43,7 @@ class Jobs:
         lease: Lease,
         library: Library,
         hosts: Hosts,
+        spool: Spool,
         recorder: Recorder,
         owned: dict[uuid.UUID, Ownership],
         slot_freed: Callable[[], None],
@@ -51,6 +53,7 @@ class Jobs:
         self._lease = lease
         self._library = library
         self._hosts = hosts
+        self._spool = spool
         self._recorder = recorder
         self._owned = owned
         self._slot_freed = slot_freed
@@ -113,8 +116,8 @@ class Jobs:
             await page.commit()
             return
         begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
-        executor = Executor(definition, ownership, page=page, hosts=self._hosts)
-        await executor.execute(begun)
+        async with self._spool.carry(run, self._hosts) as hosts:
+            await Executor(definition, ownership, page=page, hosts=hosts).execute(begun)
 
     async def _begun_blocks(self, run: Claimed) -> Sequence[Any]:
         while True:

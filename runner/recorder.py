@@ -161,7 +161,8 @@ def _of_newest_claims(leaves: Sequence[_Leaf]) -> list[_Leaf]:
 
 
 def _output(run_id: uuid.UUID, block_id: str, output: Output) -> OutputEntry:
-    return OutputEntry(run_id, block_id, UNMAPPED, output.format, output.data, output.object, output.size)
+    where = output.data, output.object, output.size
+    return OutputEntry(run_id, block_id, UNMAPPED, output.format, *where, output.preview)
 
 
 def _error(error: RunError | None) -> bytes | None:

@@ -17,7 +17,7 @@ from schemas.runs import RunError
 from schemas.states import LogLevel
 
 T = TypeVar("T")
-OUTPUT_LIMIT = 16 << 20
+OUTPUT_LIMIT = 16 << 20  # of one that goes through memory, where there is no spool to put it into
 _HEADER = 4
 
 
@@ -30,12 +30,13 @@ class Reason(StrEnum):
     INPUT_MISSING = "InputMissing"
     OUTPUT_INVALID = "OutputInvalid"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
+    STORE_AWAY = "StoreAway"
     HOST_DIED = "HostDied"
     TIMEOUT = "Timeout"
     CANCELLED = "Cancelled"
 
 
-_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.TIMEOUT})
+_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.TIMEOUT, Reason.STORE_AWAY})
 
 
 class Refused(Exception):
@@ -52,7 +53,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True
 
 class Call(Frame, frozen=True, kw_only=True):
     """Execute one block. `path` is relative to the pipelines directory, `variables` is a JSON object as text,
-    `inputs` holds the output of each upstream block by block id."""
+    `inputs` holds the output of each upstream block by block id. An output beyond what a row holds is written into the
+    folder `spool`, up to `output_limit` bytes. A dry run keeps only the first `most_rows` of a table."""
 
     path: str
     version: str
@@ -67,6 +69,9 @@ class Call(Frame, frozen=True, kw_only=True):
     variables: bytes = b"{}"
     event: EventBody | None = None
     inputs: dict[str, Output] = {}
+    spool: str | None = None
+    output_limit: int = OUTPUT_LIMIT
+    most_rows: int | None = None
 
 
 class Describe(Frame, frozen=True, kw_only=True):

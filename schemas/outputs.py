@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 UNMAPPED = -1
+INLINE_LIMIT = 256 << 10  # bytes; what is larger goes into the object store
 
 
 class Format(StrEnum):
@@ -19,7 +20,8 @@ class Format(StrEnum):
 class Output(msgspec.Struct, frozen=True, array_like=True):
     """One output: small ones carry their bytes in `data`, large ones name an `object` of the object store.
 
-    On its way between runner and block host a large one lies in a file, `path`; `size` is in bytes.
+    On its way between runner and block host a large one lies in a file, `path`; `size` is in bytes. `preview` is JSON,
+    made where the value still is one (schemas.previews), unless the bytes are here and plain.
     """
 
     format: Format = Format.MSGPACK
@@ -27,3 +29,4 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     object: str | None = None
     path: str | None = None
     size: int = 0
+    preview: bytes | None = None

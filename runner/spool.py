@@ -1,0 +1,248 @@
+"""Where large outputs lie on their way: a folder of this runner that block hosts write into and read from.
+
+A block's success is told only after its output is in the object store, so a large output is as durable as a small one.
+An object whose run could not name it any more (this runner died, or lost the run, in between) is an orphan: it lies
+under the prefix of its run and goes when the run is purged.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import msgspec
+import structlog
+
+from runner.child import OnLog
+from runner.wire import Call, Failed, Outcome, Reason, Succeeded
+from schemas import tasks
+from schemas.errors import NotFound, PenstockError, Unavailable
+from schemas.objects import ObjectStore, run_prefix
+from schemas.outputs import UNMAPPED, Output
+from schemas.runs import Claimed, RunError
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+PATIENCE_S = 30.0  # in which the object store may come back before the block fails
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+_NAME = "penstock-runner-"
+_LOCK = ".lock"
+
+
+class BlockHosts(Protocol):
+    """Whatever executes blocks: the pool of block hosts, or the same with more around it."""
+
+    async def run(
+        self,
+        call: Call,
+        *,
+        timeout: float | None,  # noqa: ASYNC109  (the block's own)
+        on_log: OnLog,
+        cancelled: asyncio.Event | None = None,
+    ) -> Outcome:
+        """Execute one block."""
+        ...
+
+
+class Spool:
+    """The folder of this runner, in the system's directory for temporary files (TMPDIR)."""
+
+    def __init__(self, store: ObjectStore, *, output_limit: int, patience_s: float = PATIENCE_S) -> None:
+        self.store = store
+        self.output_limit = output_limit
+        self.patience_s = patience_s
+        self._folder: Path | None = None
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Make the folder, and clear away those of runners that were killed; raises OSError."""
+        _clear_abandoned(Path(tempfile.gettempdir()))
+        self._folder = Path(tempfile.mkdtemp(prefix=_NAME))
+        self._lock = _lock(self._folder)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def folder_of(self, name: str) -> Path:
+        """Name the folder of one run; who writes the first file makes it."""
+        if self._folder is None:
+            raise Unavailable("The spool is not open.")
+        return self._folder / name
+
+    def carry(self, run: Claimed, hosts: BlockHosts) -> "CarryingHosts":
+        """Let hosts execute the blocks of a run, and carry large outputs between them and the object store."""
+        return CarryingHosts(self, run, hosts)
+
+
+class CarryingHosts:
+    """Executes the blocks of one run; use it with `async with`, which clears away what lies in the spool."""
+
+    def __init__(self, spool: Spool, run: Claimed, hosts: BlockHosts) -> None:
+        self._spool = spool
+        self._hosts = hosts
+        self._epoch = run.epoch
+        self._prefix = run_prefix(run.id)
+        self._folder = spool.folder_of(f"{run.id}.{run.epoch}")
+        self._fetches: dict[str, asyncio.Task[Path]] = {}
+        self._paths: dict[str, Path] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await tasks.end(list(self._fetches.values()))
+        if self._folder.exists():
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def run(
+        self,
+        call: Call,
+        *,
+        timeout: float | None,  # noqa: ASYNC109  (the block's own; carrying its data does not count)
+        on_log: OnLog,
+        cancelled: asyncio.Event | None = None,
+    ) -> Outcome:
+        """Execute one block like the hosts do, whose large inputs and output lie in the object store."""
+        try:
+            inputs = await _unless(cancelled, self._fetch_inputs(call)) if _are_large(call.inputs) else call.inputs
+        except (PenstockError, _Interrupted) as error:
+            return _failure(call, error, "an input of block {!r} could not be read")
+        limit = self._spool.output_limit
+        call = msgspec.structs.replace(call, inputs=inputs, spool=str(self._folder), output_limit=limit)
+        outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled)
+        if not isinstance(outcome, Succeeded) or outcome.output.path is None:
+            return outcome
+        try:
+            output = await _unless(cancelled, self._keep(call, outcome.output, Path(outcome.output.path)))
+        except (PenstockError, _Interrupted) as error:
+            return _failure(call, error, "the output of block {!r} could not be stored")
+        return msgspec.structs.replace(outcome, output=output)
+
+    async def _keep(self, call: Call, output: Output, path: Path) -> Output:
+        """Put an output into the object store; its file stays for the blocks after this one."""
+        size = _size_of(path) if path.parent == self._folder else None
+        if size is None:  # what says so is a process that runs user code
+            raise NotFound("Its file is not in the spool.")
+        index = getattr(call, "map_index", UNMAPPED)
+        key = f"{self._prefix}/{call.block_id}/{index}/{self._epoch}-{call.attempt}"
+        await self._patiently(lambda: self._spool.store.put_file(key, path))
+        self._paths[key] = path
+        return Output(output.format, None, key, None, size, output.preview)
+
+    async def _fetch_inputs(self, call: Call) -> Any:
+        return {name: await self._fetch_any(given) for name, given in call.inputs.items()}
+
+    async def _fetch_any(self, given: Any) -> Any:
+        if isinstance(given, list | tuple):
+            return type(given)([await self._fetch_any(each) for each in given])
+        return await self._fetch(given) if isinstance(given, Output) else given
+
+    async def _fetch(self, output: Output) -> Output:
+        """Have an output's object in a file, each once for a run."""
+        if output.object is None:
+            return output if output.preview is None else msgspec.structs.replace(output, preview=None)
+        if output.object not in self._paths:
+            self._paths[output.object] = await self._download(output.object)
+        return Output(output.format, None, None, str(self._paths[output.object]), output.size)
+
+    async def _download(self, key: str) -> Path:
+        fetch = self._fetches.get(key)
+        if fetch is None:
+            fetch = self._fetches[key] = asyncio.create_task(self._download_now(key))
+            fetch.add_done_callback(lambda _: self._fetches.pop(key, None))
+        return await asyncio.shield(fetch)
+
+    async def _download_now(self, key: str) -> Path:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        path = self._folder / uuid.uuid4().hex
+        await self._patiently(lambda: self._spool.store.get_to_file(key, path))
+        return path
+
+    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try again while the store is away; raises Unavailable when it stays away."""
+        loop = asyncio.get_running_loop()
+        give_up_at, pause = loop.time() + self._spool.patience_s, FIRST_PAUSE_S
+        while True:
+            try:
+                return await work()
+            except Unavailable as error:
+                if loop.time() + pause > give_up_at:
+                    raise
+                log.warning("object store is away, trying again", error=str(error.__cause__)[:500])
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+class _Interrupted(Exception):
+    """The run was stopped while its data was carried."""
+
+
+async def _unless(cancelled: asyncio.Event | None, work: Any) -> Any:
+    """Do something unless the run stops before it is done; raises _Interrupted then."""
+    doing = asyncio.create_task(work)
+    stopping = asyncio.create_task((cancelled or asyncio.Event()).wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise _Interrupted("the run was stopped")
+        return doing.result()
+    finally:
+        await tasks.end([doing, stopping])
+
+
+def _are_large(inputs: Mapping[str, Any]) -> bool:
+    """Tell whether an input has more than its bytes, most have not."""
+    for given in inputs.values():
+        if not isinstance(given, Output):
+            return True
+        if given.object is not None or given.preview is not None:
+            return True
+    return False
+
+
+def _failure(call: Call, error: Exception, what: str) -> Failed:
+    if isinstance(error, _Interrupted):
+        reason = Reason.CANCELLED
+    else:
+        reason = Reason.STORE_AWAY if isinstance(error, Unavailable) else Reason.INPUT_MISSING
+    message = f"{what.format(call.block_id)}: {error}"
+    return Failed(reason=reason, error=RunError(type=reason, message=message, block_id=call.block_id))
+
+
+def _size_of(path: Path) -> int | None:
+    status = path.lstat() if path.exists() else None
+    return status.st_size if status and stat.S_ISREG(status.st_mode) else None
+
+
+def _lock(folder: Path) -> int:
+    """Hold a lock in a folder for as long as this process lives; raises OSError when somebody else has it."""
+    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _clear_abandoned(place: Path) -> None:
+    """Remove our folders that no living runner holds the lock of."""
+    for folder in place.glob(f"{_NAME}*"):
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid() and not folder.is_symlink() and (folder / _LOCK).exists():
+                descriptor = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
