@@ -17,6 +17,7 @@ from gateway.catalog import Catalog
 from gateway.feed import Feed
 from gateway.inspector import Inspector
 from gateway.metrics import Metrics
+from gateway.outputs import Outputs
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -28,6 +29,7 @@ from schemas.errors import Invalid, NotFound, PenstockError, TooLarge, Unavailab
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.listener import Listener
+from schemas.objects import ObjectStore, store_place
 from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
@@ -79,6 +81,7 @@ class Core:
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.inspector = Inspector(self.db)
+        self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from schemas.states import BlockState
+
 UNMAPPED = -1
 INLINE_LIMIT = 256 << 10  # bytes; what is larger goes into the object store
 
@@ -30,3 +32,16 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
     path: str | None = None
     size: int = 0
     preview: bytes | None = None
+
+
+class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a block stands, and its newest output, if it has one (then `format` says so)."""
+
+    state: BlockState
+    row_count: int | None
+    format: Format | None
+    data: bytes | None
+    object: str | None
+    size: int | None
+    preview: msgspec.Raw | None
+    profile: msgspec.Raw | None

@@ -2,7 +2,7 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, schedules, tokens
+from gateway.api import events, keys, outputs, pipelines, runs, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -10,5 +10,6 @@ handlers: list[HTTPRouteHandler] = [
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *outputs.handlers,
     *events.handlers,
 ]
