@@ -82,8 +82,7 @@ class Outputs:
         """Show the first rows of an output; raises NotFound that says why there is none, Conflict if it is damaged."""
         row = await runs.get(self._db, run, largest_body=0)
         stored = await self._get(row, block_id, map_index)
-        shown = {name: value for name, value in msgspec.structs.asdict(_preview(stored)).items()}
-        return ShownPreview(**shown | {"block_id": block_id, "map_index": map_index})
+        return ShownPreview(**msgspec.structs.asdict(_preview(stored)), block_id=block_id, map_index=map_index)
 
     async def profile(self, run: str, block_id: str, map_index: int | None) -> ShownProfile:
         """Describe the columns of an output, and how they differ from the previous run's.

@@ -1,7 +1,7 @@
 """A process of its own that reads one output with polars: its profile, or the same as JSON, Parquet or Arrow.
 
-Started by `gateway/outputs.py` as `python -P -m gateway.profiling JOB`, under limits of memory and time, so that no output,
-however odd, can harm the gateway. It executes no user code. Exit code 3 means: this output has no such form, and
+Started by `gateway/outputs.py` as `python -P -m gateway.profiling JOB`, under limits of memory and time, so that no
+output, however odd, can harm the gateway. It executes no user code. Exit code 3 means: this output has no such form, and
 standard error says why, in words for the caller.
 """
 

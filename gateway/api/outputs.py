@@ -50,7 +50,6 @@ async def download_output(run: FromPath[str], block: FromPath[str], request: Any
         headers={
             "content-disposition": f'attachment; filename="{found.name}"',
             "content-length": str(found.size),
-            "x-content-type-options": "nosniff",
         },
     )
 
