@@ -131,7 +131,7 @@ class Outputs:
         return f"Block {block_id} has no output yet: it has not begun."
 
     async def _profile(self, run: RunRow, block_id: str, index: int, stored: StoredOutput) -> Profile:
-        if stored.profile is not None and bytes(stored.profile) != b"null":
+        if bytes(stored.profile) != b"null":
             return msgspec.json.decode(stored.profile, type=Profile)
         async with self._as_file(stored) as source:
             target = await self._convert("profile", stored, source)
@@ -144,9 +144,9 @@ class Outputs:
         try:
             row = await runs.get(self._db, str(run_id), largest_body=0)
             stored = await outputs.get(self._db, run_id, block_id, index)
-            return (
-                None if stored is None or stored.format is None else await self._profile(row, block_id, index, stored)
-            )
+            if stored is None or stored.format is None:
+                return None
+            return await self._profile(row, block_id, index, stored)
         except (NotFound, Conflict):
             return None
 
@@ -228,7 +228,7 @@ async def _outcome(process: asyncio.subprocess.Process) -> str:
 
 def _preview(stored: StoredOutput) -> Preview:
     try:
-        if stored.preview is not None and bytes(stored.preview) != b"null":
+        if bytes(stored.preview) != b"null":
             return msgspec.json.decode(stored.preview, type=Preview)
         if stored.format is Format.MSGPACK and stored.data is not None:
             return preview_of(msgspec.msgpack.decode(stored.data))

@@ -1,8 +1,8 @@
 """A process of its own that reads one output with polars: its profile, or the same as JSON, Parquet or Arrow.
 
 Started by `gateway/outputs.py` as `python -P -m gateway.profiling JOB`, under limits of memory and time, so that no
-output, however odd, can harm the gateway. It executes no user code. Exit code 3 means: this output has no such form, and
-standard error says why, in words for the caller.
+output, however odd, can harm the gateway. It executes no user code. Exit code 3 means: this output has no such form,
+and standard error says why, in words for the caller.
 """
 
 import base64
@@ -135,12 +135,9 @@ def _decode(job: Job) -> Any:
 def _table(value: Any) -> list[dict[Any, Any]]:
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value
-    what = (
-        "a list, but not of objects only"
-        if isinstance(value, list)
-        else f"no table but {_KINDS.get(type(value), 'data')}"
-    )
-    raise Refusal(f"The output is {what}.")
+    if isinstance(value, list):
+        raise Refusal("The output is a list, but not of objects only.")
+    raise Refusal(f"The output is no table but {_KINDS.get(type(value), 'data')}.")
 
 
 _KINDS: dict[type, str] = {dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null"}

@@ -26,6 +26,8 @@ from schemas import tasks
 from schemas.errors import NotFound, PenstockError, Unavailable
 from schemas.objects import ObjectStore, run_prefix
 from schemas.outputs import UNMAPPED, Output
+from schemas.previews import MOST_BYTES as LARGEST_PREVIEW
+from schemas.previews import Preview
 from schemas.runs import Claimed, RunError
 
 log = structlog.get_logger()
@@ -123,7 +125,10 @@ class CarryingHosts:
         limit = self._spool.output_limit
         call = msgspec.structs.replace(call, inputs=inputs, spool=str(self._folder), output_limit=limit)
         outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled)
-        if not isinstance(outcome, Succeeded) or outcome.output.path is None:
+        if not isinstance(outcome, Succeeded) or (outcome.output.path is None and outcome.output.preview is None):
+            return outcome
+        outcome = msgspec.structs.replace(outcome, output=_with_sound_preview(outcome.output))
+        if outcome.output.path is None:
             return outcome
         try:
             output = await _unless(cancelled, self._keep(call, outcome.output, Path(outcome.output.path)))
@@ -211,6 +216,18 @@ def _are_large(inputs: Mapping[str, Any]) -> bool:
         if given.object is not None or given.preview is not None:
             return True
     return False
+
+
+def _with_sound_preview(output: Output) -> Output:
+    """Leave out a preview that is none: who sends it runs user code, and it is stored as JSON."""
+    try:
+        preview = output.preview or b""
+        preview.decode()
+        if len(preview) <= LARGEST_PREVIEW and msgspec.json.decode(preview, type=Preview):
+            return output
+    except (ValueError, RecursionError):
+        pass
+    return msgspec.structs.replace(output, preview=None)
 
 
 def _failure(call: Call, error: Exception, what: str) -> Failed:

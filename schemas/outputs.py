@@ -35,7 +35,10 @@ class Output(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a block stands, and its newest output, if it has one (then `format` says so)."""
+    """Where a block stands, and its newest output, if it has one (then `format` says so).
+
+    `preview` and `profile` are `null` while there are none.
+    """
 
     state: BlockState
     row_count: int | None
@@ -43,5 +46,5 @@ class StoredOutput(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes | None
     object: str | None
     size: int | None
-    preview: msgspec.Raw | None
-    profile: msgspec.Raw | None
+    preview: msgspec.Raw
+    profile: msgspec.Raw

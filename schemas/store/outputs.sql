@@ -1,6 +1,7 @@
 -- name: get -> StoredOutput
 -- The newest output of a block, if it has one, and where the block stands.
-SELECT b.state, b.row_count, o.format, o.data, o.object, o.size, o.preview, o.profile
+SELECT b.state, b.row_count, o.format, o.data, o.object, o.size, coalesce(o.preview, 'null') AS preview,
+       coalesce(o.profile, 'null') AS profile
 FROM block_runs b
 LEFT JOIN block_outputs o ON (o.run_id, o.block_id, o.map_index) = (b.run_id, b.block_id, b.map_index)
 WHERE b.run_id = $1 AND b.block_id = $2 AND b.map_index = $3
