@@ -14,6 +14,7 @@ import msgspec
 
 from gateway import credentials, intake
 from gateway.catalog import Catalog
+from gateway.dry_runs import DryRuns
 from gateway.feed import Feed
 from gateway.inspector import Inspector
 from gateway.metrics import Metrics
@@ -83,6 +84,7 @@ class Core:
         self.inspector = Inspector(self.db)
         self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
+        self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 import migrations
+from runner.dry_runs import DryRuns
 from runner.hosts import Hosts
 from runner.jobs import Jobs
 from runner.lease import Lease
@@ -77,9 +78,17 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
+        self._dry_runs = DryRuns(
+            self._db, lease=self._lease, library=self._library, hosts=self._hosts, spool=self._spool
+        )
         channels = Channels(config.redis_prefix)
         self._listener = Listener(
-            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
+            config.redis_url,
+            {
+                channels.wake: self._worker.hear,
+                channels.cancel: self._lease.hear_cancel,
+                channels.dry_runs: self._dry_runs.hear,
+            },
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -94,12 +103,14 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._dry_runs.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        await self._dry_runs.stop()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])

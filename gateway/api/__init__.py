@@ -2,10 +2,11 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, outputs, pipelines, runs, schedules, tokens
+from gateway.api import dry_runs, events, keys, outputs, pipelines, runs, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
+    *dry_runs.handlers,
     *schedules.handlers,
     *tokens.handlers,
     *keys.handlers,
