@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 CHUNK = 4 << 20
 UPLOADS_AT_ONCE = 3  # parts of one object; each is held in memory
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": dt.timedelta(seconds=20)}
-_CLIENT: Any = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
+_CLIENT: Any = {
+    "connect_timeout": "5s",
+    "read_timeout": "30s",
+    "timeout": "10m",
+    "allow_http": True,  # only a user's own endpoint is one, such as a MinIO next door
+}
 
 
 def run_prefix(run_id: uuid.UUID) -> str:
