@@ -70,11 +70,12 @@ def profile(job: Job) -> Profile:
     started = time.monotonic()
     frame, total, names = _read_for_profile(job)
     columns = [_describe(name, frame.get_column(name)) for name in names[:MOST_COLUMNS]]
+    read = frame.height if names else min(total, MOST_ROWS)  # without columns a frame has no rows
     return Profile(
         row_count=total,
         column_count=len(names),
-        profiled_rows=frame.height,
-        sampled=frame.height < total or len(names) > MOST_COLUMNS,
+        profiled_rows=read,
+        sampled=read < total or len(names) > MOST_COLUMNS,
         columns=columns,
         profiling_ms=round((time.monotonic() - started) * 1000),
     )

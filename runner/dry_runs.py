@@ -110,7 +110,7 @@ class DryRuns:
         page = Page(notes, run)
         watch = asyncio.create_task(self._stop_when_unwanted(request, runner_id, ownership))
         folder = self._spool.folder_of(f"dry.{request.id}")
-        hosts = _CuttingHosts(self._hosts, str(folder), request.most_rows, self._spool.output_limit)
+        hosts = _CuttingHosts(self._hosts, folder, request.most_rows, self._spool.output_limit)
         try:
             await Executor(_without_retries(definition, graph), ownership, page=page, hosts=hosts).execute()
             return notes.result(request.pipeline_id, graph)

@@ -23,7 +23,7 @@ import structlog
 from runner.child import OnLog
 from runner.wire import Call, Failed, Outcome, Reason, Succeeded
 from schemas import tasks
-from schemas.errors import NotFound, PenstockError, Unavailable
+from schemas.errors import NotFound, PenstockError, SettingsError, Unavailable
 from schemas.objects import ObjectStore, run_prefix
 from schemas.outputs import UNMAPPED, Output
 from schemas.previews import MOST_BYTES as LARGEST_PREVIEW
@@ -66,10 +66,13 @@ class Spool:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Make the folder, and clear away those of runners that were killed; raises OSError."""
-        _clear_abandoned(Path(tempfile.gettempdir()))
-        self._folder = Path(tempfile.mkdtemp(prefix=_NAME))
-        self._lock = _lock(self._folder)
+        """Make the folder, and clear away those of runners that were killed; raises SettingsError."""
+        try:
+            _clear_abandoned(Path(tempfile.gettempdir()))
+            self._folder = Path(tempfile.mkdtemp(prefix=_NAME))
+            self._lock = _lock(self._folder)
+        except OSError as error:
+            raise SettingsError(f"TMPDIR: no folder for temporary files can be made ({error.strerror}).") from None
 
     def close(self) -> None:
         """Remove the folder."""
@@ -77,12 +80,11 @@ class Spool:
             shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
+            self._lock = None
 
-    def folder_of(self, name: str) -> Path:
+    def folder_of(self, name: str) -> str:
         """Name the folder of one run; who writes the first file makes it."""
-        if self._folder is None:
-            raise Unavailable("The spool is not open.")
-        return self._folder / name
+        return f"{self._folder}/{name}"
 
     def carry(self, run: Claimed, hosts: BlockHosts) -> "CarryingHosts":
         """Let hosts execute the blocks of a run, and carry large outputs between them and the object store."""
@@ -95,9 +97,9 @@ class CarryingHosts:
     def __init__(self, spool: Spool, run: Claimed, hosts: BlockHosts) -> None:
         self._spool = spool
         self._hosts = hosts
-        self._epoch = run.epoch
-        self._prefix = run_prefix(run.id)
-        self._folder = spool.folder_of(f"{run.id}.{run.epoch}")
+        self._run = run
+        self._folder = spool.folder_of(f"{run.id.hex}.{run.epoch}")
+        self._is_used = False  # most runs have nothing large, and then nothing is cleared away
         self._fetches: dict[str, asyncio.Task[Path]] = {}
         self._paths: dict[str, Path] = {}
 
@@ -105,8 +107,8 @@ class CarryingHosts:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await tasks.end(list(self._fetches.values()))
-        if self._folder.exists():
+        if self._is_used:
+            await tasks.end(list(self._fetches.values()))
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def run(
@@ -123,9 +125,12 @@ class CarryingHosts:
         except (PenstockError, _Interrupted) as error:
             return _failure(call, error, "an input of block {!r} could not be read")
         limit = self._spool.output_limit
-        call = msgspec.structs.replace(call, inputs=inputs, spool=str(self._folder), output_limit=limit)
+        call = msgspec.structs.replace(call, inputs=inputs, spool=self._folder, output_limit=limit)
         outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled)
-        if not isinstance(outcome, Succeeded) or (outcome.output.path is None and outcome.output.preview is None):
+        if isinstance(outcome, Succeeded) and outcome.output.path is None and outcome.output.preview is None:
+            return outcome
+        self._is_used = True
+        if not isinstance(outcome, Succeeded):
             return outcome
         outcome = msgspec.structs.replace(outcome, output=_with_sound_preview(outcome.output))
         if outcome.output.path is None:
@@ -138,11 +143,11 @@ class CarryingHosts:
 
     async def _keep(self, call: Call, output: Output, path: Path) -> Output:
         """Put an output into the object store; its file stays for the blocks after this one."""
-        size = _size_of(path) if path.parent == self._folder else None
+        size = _size_of(path) if path.parent == Path(self._folder) else None
         if size is None:  # what says so is a process that runs user code
             raise NotFound("Its file is not in the spool.")
         index = getattr(call, "map_index", UNMAPPED)
-        key = f"{self._prefix}/{call.block_id}/{index}/{self._epoch}-{call.attempt}"
+        key = f"{run_prefix(self._run.id)}/{call.block_id}/{index}/{self._run.epoch}-{call.attempt}"
         await self._patiently(lambda: self._spool.store.put_file(key, path))
         self._paths[key] = path
         return Output(output.format, None, key, None, size, output.preview)
@@ -171,8 +176,10 @@ class CarryingHosts:
         return await asyncio.shield(fetch)
 
     async def _download_now(self, key: str) -> Path:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        path = self._folder / uuid.uuid4().hex
+        self._is_used = True
+        folder = Path(self._folder)
+        await asyncio.to_thread(folder.mkdir, mode=0o700, exist_ok=True)
+        path = folder / uuid.uuid4().hex
         await self._patiently(lambda: self._spool.store.get_to_file(key, path))
         return path
 

@@ -16,7 +16,7 @@ MOST_COLUMNS = 256
 MOST_BYTES = 256 << 10
 LONGEST_TEXT = 500
 _MOST_ITEMS = 20
-_DEEPEST = 4
+_DEEPEST = 5
 _SAFE_INTEGER = 2**53
 _CUT = "…"
 
@@ -55,7 +55,7 @@ def table(rows: Iterable[Mapping[Any, Any]], *, row_count: int, most: int = MOST
     columns: dict[str, None] = {}
     shown = []
     for row in rows:
-        cells = {_cut(_text(name)): bounded(cell) for name, cell in list(row.items())[:MOST_COLUMNS]}
+        cells = {_cut(_text(name)): bounded(cell, 1) for name, cell in list(row.items())[:MOST_COLUMNS]}
         columns |= dict.fromkeys(cells)
         shown.append(cells)
     names = list(columns)[:MOST_COLUMNS]
