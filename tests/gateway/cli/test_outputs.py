@@ -46,7 +46,7 @@ def test_a_preview_is_rows_for_programs_and_a_table_for_people(server: CannedGat
     plain = penstock("runs", "preview", "12", "load")
     assert (plain.stdout, plain.stderr) == ('1\ta[2J\t["x"]\n2\t\t[]\n', "")
     table = penstock("runs", "preview", "12", "load", "-o", "table")
-    assert [line.split() for line in table.stdout.splitlines()][0] == ["id", "name", "tags"]
+    assert table.stdout.splitlines()[0].split() == ["id", "name", "tags"]
     assert "\x1b[2J" not in table.stdout
 
 
