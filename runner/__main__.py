@@ -18,6 +18,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.scheduler import Scheduler
 from runner.spool import Spool
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
@@ -25,7 +26,7 @@ from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
-from schemas.listener import Listener
+from schemas.listener import Hear, Listener
 from schemas.objects import ObjectStore, store_place
 from schemas.queue import Doorbell
 from schemas.settings import Settings
@@ -44,11 +45,11 @@ class Runner:
         self._directory = Path(config.pipelines)
         self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
         self._redis = queue.connect(config.redis_url)
-        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        queues = config.queues.split(",")
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
-        store = ObjectStore(store_place(config.store, config.data))
-        self._spool = Spool(store, output_limit=config.output_limit)
+        self._spool = Spool(ObjectStore(store_place(config.store, config.data)), output_limit=config.output_limit)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
@@ -62,13 +63,14 @@ class Runner:
             spool=self._spool,
             recorder=self._recorder,
             owned=owned,
+            queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
             self._doorbell,
             pool=self._redis,
-            prefix=config.redis_prefix,
+            queue=queue.queue_name(config.redis_prefix, queues[0]),
             max_jobs=config.max_runs,
         )
         self._sweeper = Sweeper(
@@ -78,18 +80,18 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
-        self._dry_runs = DryRuns(
-            self._db, lease=self._lease, library=self._library, hosts=self._hosts, spool=self._spool
-        )
-        channels = Channels(config.redis_prefix)
-        self._listener = Listener(
-            config.redis_url,
-            {
-                channels.wake: self._worker.hear,
-                channels.cancel: self._lease.hear_cancel,
-                channels.dry_runs: self._dry_runs.hear,
-            },
-        )
+        self._scheduler = Scheduler(self._db, self._doorbell)
+        self._dry_runs = DryRuns(self._db, self._lease, self._library, self._hosts, self._spool)
+        self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
+
+    def _ears(self, channels: Channels) -> dict[str, Hear]:
+        """Say who listens to which channel."""
+        return {
+            channels.wake: self._worker.hear,
+            channels.cancel: self._lease.hear_cancel,
+            channels.dry_runs: self._dry_runs.hear,
+            channels.registry: self._sweeper.hear_registry,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
@@ -103,6 +105,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._scheduler.start()
         await self._dry_runs.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
@@ -110,6 +113,7 @@ class Runner:
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        self._jobs.drain()
         await self._dry_runs.stop()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
@@ -119,6 +123,7 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
+        await self._scheduler.stop()
         await self._sweeper.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):

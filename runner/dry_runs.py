@@ -16,13 +16,13 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
-from runner.spool import BlockHosts, Spool
+from runner.spool import BlockHosts, Spool, load_file
 from runner.wire import Call, Outcome
 from schemas import tasks
 from schemas.dry_runs import DryBlock, DryRequest, DryResult
 from schemas.entries import BlockEntry, OutputEntry
 from schemas.errors import PenstockError
-from schemas.outputs import UNMAPPED, Format
+from schemas.outputs import UNMAPPED, Format, Output
 from schemas.payload import Kind
 from schemas.pipelines import DEFAULT_QUEUE, Definition, Graph
 from schemas.previews import Preview, preview_of
@@ -42,7 +42,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 class DryRuns:
     """Takes the requests for dry runs of the pipelines that this runner has, and answers them."""
 
-    def __init__(self, db: Database, *, lease: Lease, library: Library, hosts: Hosts, spool: Spool) -> None:
+    def __init__(self, db: Database, lease: Lease, library: Library, hosts: Hosts, spool: Spool) -> None:
         self._db = db
         self._lease = lease
         self._library = library
@@ -112,7 +112,8 @@ class DryRuns:
         folder = self._spool.folder_of(f"dry.{request.id}")
         hosts = _CuttingHosts(self._hosts, folder, request.most_rows, self._spool.output_limit)
         try:
-            await Executor(_without_retries(definition, graph), ownership, page=page, hosts=hosts).execute()
+            trial = _for_trial(definition, graph)
+            await Executor(trial, ownership, page=page, hosts=hosts, queues={DEFAULT_QUEUE}).execute()
             return notes.result(request.pipeline_id, graph)
         except Exception as error:  # whoever waits must hear a reason, whatever broke
             log.exception("dry run broke", pipeline_id=request.pipeline_id)
@@ -140,6 +141,10 @@ class _CuttingHosts:
         self._hosts = hosts
         self._changes = {"spool": folder, "most_rows": most_rows, "output_limit": output_limit}
 
+    @property
+    def limit(self) -> int:
+        return self._hosts.limit
+
     async def run(
         self,
         call: Call,
@@ -147,9 +152,13 @@ class _CuttingHosts:
         timeout: float | None,  # noqa: ASYNC109  (the block's own)
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
+        ready_at: float | None = None,
     ) -> Outcome:
         call = msgspec.structs.replace(call, **self._changes)
-        return await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled)
+        return await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled, ready_at=ready_at)
+
+    async def load(self, output: Output) -> Output:
+        return await load_file(output)
 
 
 class _Notes(Recorder):
@@ -211,9 +220,10 @@ def _error(encoded: bytes | None) -> RunError | None:
     return None if encoded is None else msgspec.json.decode(encoded, type=RunError)
 
 
-def _without_retries(definition: Definition, graph: Graph) -> Definition:
-    blocks = tuple(msgspec.structs.replace(block, retries=0) for block in graph.blocks)
-    return msgspec.structs.replace(definition, graph=msgspec.structs.replace(graph, blocks=blocks))
+def _for_trial(definition: Definition, graph: Graph) -> Definition:
+    """Leave out retries and callbacks, and let every block execute here, whatever its queue."""
+    blocks = tuple(msgspec.structs.replace(block, retries=0, queue=DEFAULT_QUEUE) for block in graph.blocks)
+    return msgspec.structs.replace(definition, graph=Graph(blocks))
 
 
 def _claimed(request: DryRequest) -> Claimed:
@@ -234,6 +244,7 @@ def _claimed(request: DryRequest) -> Claimed:
         epoch=1,
         seq=0,
         is_limited=False,
+        run_timeout_s=None,
         time_left_s=None,
         event_kind=None if event is None else Kind.JSON,
         event_content_type=None if event is None else "application/json",

@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from runner.child import OnLog
-from runner.wire import Call, Failed, Outcome, Reason, Succeeded
+from runner.wire import OUTPUT_LIMIT, Call, Failed, Outcome, Reason, Refused, Succeeded
 from schemas import tasks
 from schemas.errors import NotFound, PenstockError, SettingsError, Unavailable
 from schemas.objects import ObjectStore, run_prefix
@@ -43,6 +43,11 @@ _LOCK = ".lock"
 class BlockHosts(Protocol):
     """Whatever executes blocks: the pool of block hosts, or the same with more around it."""
 
+    @property
+    def limit(self) -> int:
+        """How many blocks are executed at the same time at most."""
+        ...
+
     async def run(
         self,
         call: Call,
@@ -50,8 +55,17 @@ class BlockHosts(Protocol):
         timeout: float | None,  # noqa: ASYNC109  (the block's own)
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
+        ready_at: float | None = None,
     ) -> Outcome:
         """Execute one block."""
+        ...
+
+
+class Carrier(BlockHosts, Protocol):
+    """Block hosts whose large outputs can be had here, too."""
+
+    async def load(self, output: Output) -> Output:
+        """Have the bytes of an output in memory, unless they are too many; raises Refused."""
         ...
 
 
@@ -118,15 +132,17 @@ class CarryingHosts:
         timeout: float | None,  # noqa: ASYNC109  (the block's own; carrying its data does not count)
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
+        ready_at: float | None = None,
     ) -> Outcome:
         """Execute one block like the hosts do, whose large inputs and output lie in the object store."""
         try:
-            inputs = await _unless(cancelled, self._fetch_inputs(call)) if _are_large(call.inputs) else call.inputs
+            if _has_large_inputs(call):
+                call = await _unless(cancelled, self._fetch_inputs(call))
         except (PenstockError, _Interrupted) as error:
             return _failure(call, error, "an input of block {!r} could not be read")
         limit = self._spool.output_limit
-        call = msgspec.structs.replace(call, inputs=inputs, spool=self._folder, output_limit=limit)
-        outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled)
+        call = msgspec.structs.replace(call, spool=self._folder, output_limit=limit)
+        outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled, ready_at=ready_at)
         if isinstance(outcome, Succeeded) and outcome.output.path is None and outcome.output.preview is None:
             return outcome
         self._is_used = True
@@ -141,24 +157,37 @@ class CarryingHosts:
             return _failure(call, error, "the output of block {!r} could not be stored")
         return msgspec.structs.replace(outcome, output=output)
 
+    async def load(self, output: Output) -> Output:
+        """Have the bytes of an output in memory, unless they are too many; raises Refused."""
+        if output.size > OUTPUT_LIMIT:
+            return output
+        try:
+            return await load_file(await self._fetch(output))
+        except PenstockError as error:
+            raise Refused(_reason(error), f"an output could not be read: {error.message}") from None
+
+    @property
+    def limit(self) -> int:
+        return self._hosts.limit
+
     async def _keep(self, call: Call, output: Output, path: Path) -> Output:
         """Put an output into the object store; its file stays for the blocks after this one."""
         size = _size_of(path) if path.parent == Path(self._folder) else None
         if size is None:  # what says so is a process that runs user code
             raise NotFound("Its file is not in the spool.")
-        index = getattr(call, "map_index", UNMAPPED)
+        index = UNMAPPED if call.map_index is None else call.map_index
         key = f"{run_prefix(self._run.id)}/{call.block_id}/{index}/{self._run.epoch}-{call.attempt}"
         await self._patiently(lambda: self._spool.store.put_file(key, path))
         self._paths[key] = path
         return Output(output.format, None, key, None, size, output.preview)
 
-    async def _fetch_inputs(self, call: Call) -> Any:
-        return {name: await self._fetch_any(given) for name, given in call.inputs.items()}
-
-    async def _fetch_any(self, given: Any) -> Any:
-        if isinstance(given, list | tuple):
-            return type(given)([await self._fetch_any(each) for each in given])
-        return await self._fetch(given) if isinstance(given, Output) else given
+    async def _fetch_inputs(self, call: Call) -> Call:
+        inputs = {name: await self._fetch(given) for name, given in call.inputs.items()}
+        gathered = {
+            name: [None if given is None else await self._fetch(given) for given in items]
+            for name, items in call.gathered.items()
+        }
+        return msgspec.structs.replace(call, inputs=inputs, gathered=gathered)
 
     async def _fetch(self, output: Output) -> Output:
         """Have an output's object in a file, each once for a run."""
@@ -198,6 +227,14 @@ class CarryingHosts:
                 pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
+async def load_file(output: Output) -> Output:
+    """Read the file of an output, if that is where it lies and it may go through memory."""
+    if output.path is None or output.size > OUTPUT_LIMIT:
+        return output
+    data = await asyncio.to_thread(Path(output.path).read_bytes)
+    return Output(output.format, data, None, None, len(data))
+
+
 class _Interrupted(Exception):
     """The run was stopped while its data was carried."""
 
@@ -215,14 +252,15 @@ async def _unless(cancelled: asyncio.Event | None, work: Any) -> Any:
         await tasks.end([doing, stopping])
 
 
-def _are_large(inputs: Mapping[str, Any]) -> bool:
-    """Tell whether an input has more than its bytes, most have not."""
-    for given in inputs.values():
-        if not isinstance(given, Output):
-            return True
-        if given.object is not None or given.preview is not None:
-            return True
-    return False
+def _has_large_inputs(call: Call) -> bool:
+    """Tell whether an input has more than its bytes; most have not."""
+    if any(_is_large(given) for given in call.inputs.values()):
+        return True
+    return any(_is_large(given) for items in call.gathered.values() for given in items if given is not None)
+
+
+def _is_large(output: Output) -> bool:
+    return output.object is not None or output.preview is not None
 
 
 def _with_sound_preview(output: Output) -> Output:
@@ -238,12 +276,15 @@ def _with_sound_preview(output: Output) -> Output:
 
 
 def _failure(call: Call, error: Exception, what: str) -> Failed:
-    if isinstance(error, _Interrupted):
-        reason = Reason.CANCELLED
-    else:
-        reason = Reason.STORE_AWAY if isinstance(error, Unavailable) else Reason.INPUT_MISSING
+    reason = _reason(error)
     message = f"{what.format(call.block_id)}: {error}"
     return Failed(reason=reason, error=RunError(type=reason, message=message, block_id=call.block_id))
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, _Interrupted):
+        return Reason.CANCELLED
+    return Reason.STORE_AWAY if isinstance(error, Unavailable) else Reason.INPUT_MISSING
 
 
 def _size_of(path: Path) -> int | None:

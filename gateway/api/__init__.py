@@ -2,15 +2,34 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import dry_runs, events, keys, outputs, pipelines, runs, schedules, tokens
+from gateway.api import (
+    audit,
+    blocks,
+    control,
+    dry_runs,
+    events,
+    keys,
+    logs,
+    outputs,
+    pipelines,
+    runs,
+    scheduler,
+    schedules,
+    tokens,
+)
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
     *dry_runs.handlers,
     *schedules.handlers,
+    *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
     *outputs.handlers,
+    *blocks.handlers,
+    *control.handlers,
+    *logs.handlers,
     *events.handlers,
+    *audit.handlers,
 ]

@@ -6,11 +6,10 @@ Only the standard library speaks HTTP here: a larger HTTP library takes longer t
 import http.client
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
@@ -111,20 +110,21 @@ class Client:
         """Make the same client for requests that take longer."""
         return Client(self._url, self._key, timeout=timeout)
 
-    def save(self, path: str, target: BinaryIO, *, query: Mapping[str, Any]) -> int:
-        """Write the body of an answer into a file, piece by piece, and say how many bytes it had."""
-        with closing(_connection(url := self._url + path + _query(query), self._timeout)) as connection:
+    def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the bytes of an answer piece by piece."""
+        url = self._url + path + _query(query)
+        with closing(_connection(url, self._timeout)) as connection:
             try:
                 connection.request("GET", _target(url), headers=self._headers())
-                response = connection.getresponse()
-                if response.status != 200:
-                    raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
+                with closing(connection.getresponse()) as response:
+                    if response.status != 200:
+                        raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
+                    while chunk := response.read1(65_536):
+                        yield chunk
+                    if response.length:
+                        raise Unavailable(f"{self.origin} broke off with {response.length:,} bytes to go.")
             except _HTTP_FAILURES as error:
                 raise self._unreachable(error) from None
-            shutil.copyfileobj(response, target)
-            if response.length:
-                raise Unavailable(f"{self.origin} broke off with {response.length:,} bytes to go.")
-            return int(response.headers["Content-Length"])
 
     def pages(self, path: str, *, query: Mapping[str, Any], limit: int | None) -> Iterator[msgspec.Raw]:
         """Yield the items of a list, page after page, until `limit` (None: all of them)."""

@@ -83,15 +83,16 @@ def output(
         raise click.UsageError(f"{form} is not for a terminal; use --file.")
     client = session.client.patient(LONGEST_WAIT_S)
     where, query = path("runs", run_id, "blocks", block_id, "output"), {"format": form, "map_index": item}
+    chunks = client.download(where, query=query)
     try:
         if file is None:
-            client.save(where, sys.stdout.buffer, query=query)
+            sys.stdout.buffer.writelines(chunks)
             return
         part = file.with_name(f".{file.name}.part")
         with part.open("wb") as target:
-            size = client.save(where, target, query=query)
+            target.writelines(chunks)
         part.replace(file)
-        session.output.note(f"{size:,} bytes in {file}")
+        session.output.note(f"{file.stat().st_size:,} bytes in {file}")
     except OSError as error:
         raise PenstockError(f"{file or 'The output'} cannot be written: {error.strerror}.") from None
 

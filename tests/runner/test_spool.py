@@ -46,6 +46,8 @@ class Hosts:
         self.output = Output(data=b"\xc0", size=1)
         self.content: bytes | None = None
 
+    limit = 4
+
     async def run(self, call: Call, **_: Any) -> Outcome:
         self.calls.append(call)
         if self.content is not None:
