@@ -66,12 +66,9 @@ class Runner:
             queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
+        name = queue.queue_name(config.redis_prefix, queues[0])
         self._worker = DoorbellWorker(
-            self._jobs.execute_run,
-            self._doorbell,
-            pool=self._redis,
-            queue=queue.queue_name(config.redis_prefix, queues[0]),
-            max_jobs=config.max_runs,
+            self._jobs.execute_run, self._doorbell, pool=self._redis, queue=name, max_jobs=config.max_runs
         )
         self._sweeper = Sweeper(
             self._db,
