@@ -11,10 +11,10 @@ from typing import Any
 
 from runner import mapping
 from runner.attempts import Attempts, Ended, Work
-from runner.hosts import Hosts
 from runner.mapping import NOTHING, Items
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
+from runner.spool import Carrier
 from runner.walk import ENDED, Walk
 from runner.wire import Refused, Report, Succeeded
 from schemas.outputs import UNMAPPED, Output
@@ -34,7 +34,7 @@ class Executor:
     """Walks the graph of one run; made for that run alone."""
 
     def __init__(
-        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts, queues: Collection[str]
+        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Carrier, queues: Collection[str]
     ) -> None:
         self._definition = definition
         self._queues = queues
@@ -42,6 +42,7 @@ class Executor:
         self._graph = definition.graph or Graph(())
         self._ownership = ownership
         self._page = page
+        self._hosts = hosts
         self._most = hosts.limit
         self._news = asyncio.Event()
         self._attempts = Attempts(definition, ownership, page=page, hosts=hosts, on_pause=self._news.set)
@@ -178,7 +179,7 @@ class Executor:
         """Begin a mapped block: each item of its list is a block run of its own."""
         attempt = self._attempts.begun(block.id) + 1
         try:
-            given = self._given(work, source)
+            given = await self._given(work, source)
         except Refused as refusal:
             error = RunError(type=refusal.reason, message=str(refusal), block_id=block.id)
             self._page.block(block.id, BlockState.FAILED, attempt, error=error)
@@ -193,10 +194,11 @@ class Executor:
             self._waiting.append(Work(step=block, map_index=index, inputs=inputs, gathered=gathered, ready_at=now))
         return await self._end_mapped(block) if items.have_ended else None
 
-    def _given(self, work: Work, source: str) -> list[Output]:
+    async def _given(self, work: Work, source: str) -> list[Output]:
         if source in work.gathered:
             return [NOTHING if output is None else output for output in work.gathered[source]]
-        return mapping.split(work.inputs[source], block_id=work.step.id, source=source)
+        output = await self._hosts.load(work.inputs[source])
+        return mapping.split(output, block_id=work.step.id, source=source)
 
     async def _end_item(self, work: Work, ended: Ended) -> None:
         items, outcome = self._items[work.step.id], ended.outcome

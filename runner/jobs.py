@@ -19,6 +19,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
+from runner.spool import Spool
 from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
@@ -45,6 +46,7 @@ class Jobs:
         lease: Lease,
         library: Library,
         hosts: Hosts,
+        spool: Spool,
         recorder: Recorder,
         owned: dict[uuid.UUID, Ownership],
         queues: Collection[str],
@@ -55,6 +57,7 @@ class Jobs:
         self._lease = lease
         self._library = library
         self._hosts = hosts
+        self._spool = spool
         self._recorder = recorder
         self._owned = owned
         self._queues = frozenset(queues)
@@ -155,9 +158,10 @@ class Jobs:
             return
         is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
         begun = await self._begun_blocks(run) if is_begun else ()
-        executor = Executor(definition, ownership, page=page, hosts=self._hosts, queues=self._queues)
-        with _stopped_in_time(ownership):
-            elsewhere = await executor.execute(begun)
+        async with self._spool.carry(run, self._hosts) as hosts:
+            executor = Executor(definition, ownership, page=page, hosts=hosts, queues=self._queues)
+            with _stopped_in_time(ownership):
+                elsewhere = await executor.execute(begun)
         if elsewhere is not None:
             await self._hand_over(run, elsewhere)
 

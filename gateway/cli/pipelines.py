@@ -7,6 +7,7 @@ import msgspec
 import rich_click as click
 
 from gateway.cli.client import path, read
+from gateway.cli.dry_run import dry_run
 from gateway.cli.options import JsonObject, Session, connected
 from gateway.cli.output import Column, Fields, Lines, Output, Part, duration, json_text
 from schemas.pipelines import Block, Callback, Executable, Graph, Pipeline
@@ -25,6 +26,9 @@ _COLUMNS = (
 @click.group()
 def pipelines() -> None:
     """See the pipelines, pause and unpause them, and set what they may."""
+
+
+pipelines.add_command(dry_run)
 
 
 @pipelines.command()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
+from gateway.cli import outputs
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
 from gateway.cli.options import Session, Span, connected
 from gateway.cli.output import (
@@ -62,6 +63,10 @@ class StreamedLine(LogLine, frozen=True, kw_only=True):
 @click.group()
 def runs() -> None:
     """See runs, watch them live, cancel them, and read what they wrote."""
+
+
+for _command in (outputs.preview, outputs.profile, outputs.output):
+    runs.add_command(_command)
 
 
 @runs.command()
