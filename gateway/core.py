@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from gateway import credentials, intake
+from gateway.callbacks import Callbacks
 from gateway.catalog import Catalog
 from gateway.feed import Feed
 from gateway.inspector import Inspector
@@ -80,6 +81,7 @@ class Core:
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.inspector = Inspector(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
+        self.callbacks = Callbacks(self.db, self.doorbell, channels=self._channels, secret_keys=settings.secret_keys)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -24,5 +24,6 @@ next call, and so is what a block changes in its process (`os.chdir`, `os.enviro
 
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, pipeline
+from runner.remote import Remote
 
-__all__ = ["Cancelled", "Log", "Pipeline", "Run", "pipeline"]
+__all__ = ["Cancelled", "Log", "Pipeline", "Remote", "Run", "pipeline"]

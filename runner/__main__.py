@@ -11,12 +11,14 @@ import structlog
 import uvloop
 
 import migrations
+from runner.callbacks import Callbacks
 from runner.hosts import Hosts
 from runner.jobs import Jobs
 from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.remotes import Remotes
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
@@ -48,6 +50,8 @@ class Runner:
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
         self._recorder = Recorder(self._db, self._doorbell, clock=clock)
+        self._remotes = Remotes(self._db, config)
+        self._callbacks = Callbacks(self._db, config, clock=clock)
         self._jobs = Jobs(
             self._db,
             self._doorbell,
@@ -55,8 +59,10 @@ class Runner:
             library=self._library,
             hosts=self._hosts,
             recorder=self._recorder,
+            remotes=self._remotes,
             owned=owned,
             slot_freed=lambda: self._sweeper.wake(),
+            callback_due=self._callbacks.wake,
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
@@ -72,9 +78,18 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
+        self._listener = self._listen(config)
+
+    def _listen(self, config: Settings) -> Listener:
         channels = Channels(config.redis_prefix)
-        self._listener = Listener(
-            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
+        return Listener(
+            config.redis_url,
+            {
+                channels.wake: self._worker.hear,
+                channels.cancel: self._lease.hear_cancel,
+                channels.callbacks: self._callbacks.wake,
+                channels.signals: self._remotes.hear,
+            },
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -88,6 +103,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._callbacks.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -103,6 +119,8 @@ class Runner:
         await self._listener.stop()
         await self._library.stop()
         await self._sweeper.stop()
+        await self._callbacks.stop()
+        await self._remotes.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COMMITS_S):

@@ -14,7 +14,8 @@ from runner.context import EventBody
 from runner.hosts import Hosts
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
-from runner.wire import Call, Failed, LogFrame, Outcome, Succeeded
+from runner.remotes import Remotes
+from runner.wire import Asked, Call, Failed, LogFrame, Outcome, Succeeded
 from schemas.outputs import Output
 from schemas.pipelines import Block, Definition
 from schemas.runs import BegunBlock, Claimed, RunError
@@ -29,13 +30,16 @@ _NOT_SUCCESS = frozenset({BlockState.FAILED, BlockState.UPSTREAM_FAILED, BlockSt
 class Executor:
     """Walks the graph of one run; made for that run alone."""
 
-    def __init__(self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts) -> None:
+    def __init__(
+        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts, remotes: Remotes
+    ) -> None:
         self._definition = definition
         self._blocks = {block.id: block for block in definition.graph.blocks} if definition.graph else {}
         self._ownership = ownership
         self._run: Claimed = ownership.run
         self._page = page
         self._hosts = hosts
+        self._remotes = remotes
         self._states: dict[str, BlockState] = {}
         self._outputs: dict[str, Output] = {}
         self._attempts: dict[str, int] = {}
@@ -136,7 +140,11 @@ class Executor:
         def on_log(line: LogFrame) -> None:
             self._write_log(block.id, attempt, line)
 
-        return await self._hosts.run(call, timeout=block.timeout, on_log=on_log, cancelled=self._ownership.stopped)
+        stopped = self._ownership.stopped
+        outcome = await self._hosts.run(call, timeout=block.timeout, on_log=on_log, cancelled=stopped)
+        if isinstance(outcome, Asked):
+            return await self._remotes.resolve(call, outcome, cancelled=stopped, timeout=block.timeout)
+        return outcome
 
     async def _succeed(self, block: Block, attempt: int, outcome: Succeeded) -> None:
         self._outputs[block.id] = outcome.output

@@ -28,9 +28,11 @@ from runner.capture import Capture, Outbox
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, Step
 from runner.modules import PipelineFiles
-from runner.outputs import decode, encode
+from runner.outputs import ask, decode, encode
+from runner.remote import Remote
 from runner.tracebacks import explain, format_traceback, message_of
 from runner.wire import (
+    Asked,
     Call,
     Describe,
     Described,
@@ -115,12 +117,14 @@ class BlockHost:
     def _describe(self, request: Describe) -> Described:
         return Described(definitions=self._files.describe(request.path))
 
-    def _execute(self, call: Call) -> Succeeded:
+    def _execute(self, call: Call) -> Succeeded | Asked:
         pipeline, step = self._find(call)
         arguments = self._arguments(call, pipeline, step)
         result = step.function(**arguments)
         if inspect.isawaitable(result):
             result = self._await(asyncio.ensure_future(result, loop=self._loop))
+        if isinstance(result, Remote):
+            return ask(result, block_id=call.block_id)
         return Succeeded(
             output=encode(result, block_id=call.block_id), row_count=len(result) if isinstance(result, list) else None
         )

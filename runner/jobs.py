@@ -17,6 +17,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
+from runner.remotes import Remotes
 from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
@@ -43,8 +44,10 @@ class Jobs:
         library: Library,
         hosts: Hosts,
         recorder: Recorder,
+        remotes: Remotes,
         owned: dict[uuid.UUID, Ownership],
         slot_freed: Callable[[], None],
+        callback_due: Callable[[], None],
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -52,8 +55,10 @@ class Jobs:
         self._library = library
         self._hosts = hosts
         self._recorder = recorder
+        self._remotes = remotes
         self._owned = owned
         self._slot_freed = slot_freed
+        self._callback_due = callback_due
         self._is_letting_go = False
         self._claims: GroupCommit[Ring, Claimed | None] = GroupCommit(self._claim, hold_s=CLAIM_HOLD_S)
 
@@ -104,6 +109,8 @@ class Jobs:
                 del self._owned[run.id]
             if run.is_limited:
                 self._slot_freed()
+            if run.wants_callback:
+                self._callback_due()
 
     async def _execute(self, ownership: Ownership, page: Page) -> None:
         run = ownership.run
@@ -113,7 +120,7 @@ class Jobs:
             await page.commit()
             return
         begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
-        executor = Executor(definition, ownership, page=page, hosts=self._hosts)
+        executor = Executor(definition, ownership, page=page, hosts=self._hosts, remotes=self._remotes)
         await executor.execute(begun)
 
     async def _begun_blocks(self, run: Claimed) -> Sequence[Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from runner.wire import OUTPUT_LIMIT, Reason, Refused
+from runner.remote import Remote
+from runner.wire import OUTPUT_LIMIT, Asked, Reason, Refused
 from schemas.outputs import Output
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -30,6 +31,22 @@ def encode(value: Any, *, block_id: str) -> Output:
             "store them elsewhere and return a reference (a path, a key, a URL)",
         )
     return Output(data=output, size=len(output))
+
+
+def ask(remote: Remote, *, block_id: str) -> Asked:
+    """Write down what a block wants another system to do. Raises Refused when that cannot be sent."""
+    try:
+        asked = Asked(**{"body": msgspec.json.encode(remote.json), **_all_but_json(remote)})
+        msgspec.convert(msgspec.to_builtins(asked), Asked)
+    except (*_UNENCODABLE, RecursionError) as error:
+        raise Refused(
+            Reason.OUTPUT_INVALID, f"block {block_id!r} returned a Remote that cannot be sent: {error}"
+        ) from None
+    return asked
+
+
+def _all_but_json(remote: Remote) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(remote).items() if name != "json"}
 
 
 def decode(output: Output) -> Any:

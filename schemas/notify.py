@@ -2,11 +2,13 @@
 
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 MASK = "***"
+LONGEST_SHOWN_SEGMENT = 19  # of a path; what is longer may be a token
 Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern="^https?://")]
 Address = Annotated[str, Meta(min_length=3, max_length=320, pattern="^[^@\\s]+@[^@\\s]+$")]
 
@@ -29,5 +31,43 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     on: tuple[Occasion, ...] = (Occasion.FAILED, Occasion.PASSED_SLA)
 
     def masked(self) -> "Notify":
-        """Hide the Slack URL, which is a secret."""
-        return self if self.slack_url is None else msgspec.structs.replace(self, slack_url=MASK)
+        """Hide what is secret in the URLs."""
+        return msgspec.structs.replace(
+            self,
+            callback_url=self.callback_url and mask_url(self.callback_url),
+            slack_url=self.slack_url and mask_url(self.slack_url, is_secret=True),
+        )
+
+    def restored(self, old: "Notify") -> "Notify":
+        """Put the real URLs back where `old` was shown masked and came back like that."""
+        shown = old.masked()
+        kept = {
+            name: getattr(old, name)
+            for name in ("callback_url", "slack_url")
+            if getattr(self, name) is not None and getattr(self, name) == getattr(shown, name)
+        }
+        return msgspec.structs.replace(self, **kept)
+
+
+def mask_url(url: str, *, is_secret: bool = False) -> str:
+    """Hide what may be secret in a URL: password, long segments, values of the query; or all but the host."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASK
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{MASK}@" if "@" in parts.netloc else ""
+    if is_secret:
+        return f"{parts.scheme}://{user}{host}/{MASK}"
+    path = "/".join(map(_mask_segment, parts.path.split("/")))
+    query = "&".join(map(_mask_pair, parts.query.split("&")))
+    return f"{parts.scheme}://{user}{host}{path}" + (f"?{query}" if parts.query else "")
+
+
+def _mask_segment(segment: str) -> str:
+    return MASK if len(segment) > LONGEST_SHOWN_SEGMENT else segment
+
+
+def _mask_pair(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}={MASK}" if equals else MASK

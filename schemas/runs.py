@@ -151,6 +151,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     epoch: int
     seq: int
+    wants_callback: bool
     is_limited: bool
     time_left_s: float | None
     event_kind: Kind | None
