@@ -1,16 +1,20 @@
 """What callers see of callbacks, and the answers that blocks wait for."""
 
 import uuid
+from urllib.parse import urlsplit
+
+from msgspec import UnsetType
 
 from gateway import credentials
 from schemas import payload
 from schemas.callbacks import Callback, CallbackState, SigningSecret, ToldCallback, mask
 from schemas.changes import Channels
-from schemas.errors import NotFound
+from schemas.errors import FieldError, Invalid, NotFound
+from schemas.notify import Notify
 from schemas.pages import Page
 from schemas.queue import Doorbell
-from schemas.signatures import shown_secret, signing_keys
-from schemas.store import callbacks, signals
+from schemas.signatures import require_keys, shown_secret, signing_keys
+from schemas.store import callbacks, runs, signals
 from schemas.store.db import Database
 
 NO_SUCH_CALLBACK = "There is nothing here."
@@ -43,6 +47,30 @@ class Callbacks:
     def signing_secrets(self) -> list[SigningSecret]:
         """Show what receivers verify with, the newest first."""
         return [SigningSecret(shown_secret(key)) for key in self._keys]
+
+    def check(self, url: str | None, pointer: str) -> None:
+        """Raise Invalid that points at the field `pointer` when this cannot be the URL of callbacks."""
+        if url is None:
+            return
+        require_keys(self._keys, pointer)
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        if not host:
+            raise Invalid("This is no URL.", errors=(FieldError(pointer, "it is not an http or https URL"),))
+
+    def check_notify(self, notify: Notify | UnsetType) -> None:
+        """Raise Invalid when the callback URL in there cannot be one."""
+        if isinstance(notify, Notify):
+            self.check(notify.callback_url, "/notify/callback_url")
+
+    async def parent(self, key: str | None) -> uuid.UUID | None:
+        """Find the run that triggers another one, as its header says; None if it is a run of another installation."""
+        try:
+            return None if key is None else await runs.find_id(self._db, key)
+        except NotFound:
+            return None
 
     async def receive(self, run_key: str, token: str, body: bytes, content_type: str) -> bool:
         """Take the answer that a block waits for; false when there is one already.

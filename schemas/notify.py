@@ -7,8 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from schemas.errors import FieldError, Invalid
+
 MASK = "***"
 LONGEST_SHOWN_SEGMENT = 19  # of a path; what is longer may be a token
+MaskedUrl = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^(https?://|\*\*\*$)")]
 Url = Annotated[str, Meta(min_length=1, max_length=2000, pattern="^https?://")]
 Address = Annotated[str, Meta(min_length=3, max_length=320, pattern="^[^@\\s]+@[^@\\s]+$")]
 
@@ -26,27 +29,27 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A `callback_url` hears of the end of every run; Slack and e-mail hear of the occasions in `on`."""
 
     callback_url: Url | None = None
-    slack_url: Url | None = None
+    slack_url: MaskedUrl | None = None
     email: Annotated[tuple[Address, ...], Meta(max_length=20)] = ()
     on: tuple[Occasion, ...] = (Occasion.FAILED, Occasion.PASSED_SLA)
 
     def masked(self) -> "Notify":
-        """Hide what is secret in the URLs."""
+        """Hide the Slack URL, which is a secret, and what may be secret in the callback URL."""
         return msgspec.structs.replace(
-            self,
-            callback_url=self.callback_url and mask_url(self.callback_url),
-            slack_url=self.slack_url and mask_url(self.slack_url, is_secret=True),
+            self, slack_url=self.slack_url and MASK, callback_url=self.callback_url and mask_url(self.callback_url)
         )
 
-    def restored(self, old: "Notify") -> "Notify":
-        """Put the real URLs back where `old` was shown masked and came back like that."""
-        shown = old.masked()
-        kept = {
-            name: getattr(old, name)
-            for name in ("callback_url", "slack_url")
-            if getattr(self, name) is not None and getattr(self, name) == getattr(shown, name)
-        }
-        return msgspec.structs.replace(self, **kept)
+    def unmasked(self, old: "Notify | None" = None) -> "Notify":
+        """Put what was there before in the place of a mask that a client sends back; raises Invalid if nothing was."""
+        known = old or Notify()
+        if self.slack_url == MASK and known.slack_url is None:
+            raise Invalid(errors=(FieldError("/notify/slack_url", "there is none yet that this mask could stand for"),))
+        shown = known.masked()
+        return msgspec.structs.replace(
+            self,
+            slack_url=known.slack_url if self.slack_url == MASK else self.slack_url,
+            callback_url=known.callback_url if self.callback_url == shown.callback_url else self.callback_url,
+        )
 
 
 def mask_url(url: str, *, is_secret: bool = False) -> str:

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from schemas.notify import Url
 from schemas.outputs import Format
 from schemas.payload import Kind
 from schemas.states import BlockState, LogLevel, Origin, RunState
 
 RUN_KEY_LIMIT = 250
+Note = Annotated[str, Meta(max_length=10_000)]
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,12 +83,14 @@ class RunRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/pipelines/{id}/runs`."""
+    """The body of `POST /v1/pipelines/{id}/runs`; `triggered_by` is the id of the run that asks for this one."""
 
     variables: dict[str, Any] = {}
     logical_date: Annotated[dt.datetime, Meta(tz=True)] | None = None
     run_key: Annotated[str, Meta(min_length=1, max_length=RUN_KEY_LIMIT)] | None = None
-    note: Annotated[str, Meta(max_length=10_000)] | None = None
+    note: Note | None = None
+    callback_url: Url | None = None
+    triggered_by: uuid.UUID | None = None
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):

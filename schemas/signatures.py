@@ -32,9 +32,9 @@ def sign(keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) ->
     return " ".join(f"v1,{signature}" for signature in signatures)
 
 
-def require_keys(secret_keys: str, pointer: str) -> None:
+def require_keys(keys: Sequence[bytes], pointer: str) -> None:
     """Raise Invalid that points at the field `pointer` when there is nothing to sign callbacks with."""
-    if not signing_keys(secret_keys):
+    if not keys:
         message = (
             "Callbacks are signed: set PENSTOCK_SECRET_KEYS, the same for every gateway and runner, and start again."
         )
