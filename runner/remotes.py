@@ -133,7 +133,7 @@ class Remotes:
 
     async def _ask_and_wait(self, wait: _Wait, asked: Asked, cancelled: asyncio.Event) -> msgspec.Raw:
         signal = await self._begin(wait, cancelled)
-        if signal.payload is not None:
+        if signal.received_at is not None:
             return signal.payload
         if signal.sent_at is None:
             await self._send(wait, signal, asked)

@@ -7,7 +7,7 @@ import msgspec
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """The wait of one block: whether its request was taken, for how long that is, and the answer once it is there."""
+    """The wait of one block: whether its request was taken, how long ago, and the answer once it was received."""
 
     id: uuid.UUID
     round: int
@@ -15,7 +15,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: dt.datetime | None
     waited_s: float
     received_at: dt.datetime | None
-    payload: msgspec.Raw | None
+    payload: msgspec.Raw
 
     @property
     def is_used(self) -> bool:

@@ -1,6 +1,6 @@
 -- name: get -> Signal
 SELECT id, round, hash, sent_at, coalesce(extract(epoch FROM clock_timestamp() - sent_at), 0)::float8 AS waited_s,
-       received_at, payload
+       received_at, coalesce(payload, 'null') AS payload
 FROM signals
 WHERE run_id = $1 AND block_id = $2 AND map_index = $3
 
@@ -16,7 +16,7 @@ ON CONFLICT (run_id, block_id, map_index) DO UPDATE SET
     payload = CASE WHEN s.round = excluded.round THEN s.payload END
     WHERE s.round <= excluded.round
 RETURNING s.id, s.round, s.hash, s.sent_at, coalesce(extract(epoch FROM clock_timestamp() - s.sent_at), 0)::float8 AS waited_s,
-          s.received_at, s.payload
+          s.received_at, coalesce(s.payload, 'null') AS payload
 
 -- name: sent
 -- The outside system took the request of this round.
