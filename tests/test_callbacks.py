@@ -19,7 +19,7 @@ from tests.receivers import Receiver, Reply
 from tests.system import Json, Penstock
 from tests.waiting import eventually
 
-PAUSE = "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) FROM callbacks"
+PAUSE = "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) FROM callbacks WHERE run_id = $1"
 LOCAL = {"outgoing_allow": "127.0.0.0/8", "public_url": "https://penstock.example.org"}
 
 
@@ -65,16 +65,15 @@ async def make_due(connection: Connection) -> None:
     await connection.execute("UPDATE callbacks SET next_attempt_at = clock_timestamp() WHERE state = 'pending'")
 
 
-async def test_a_callback_is_signed_prompt_and_shown(penstock: Penstock, receiver: Receiver) -> None:
-    await penstock.start()
+async def test_a_callback_is_signed_prompt_and_shown(outgoing: Penstock, receiver: Receiver) -> None:
     url = f"{receiver.url}/done/{'s' * 30}?token=secret"
 
-    run_id = await trigger(penstock, callback_url=url, note="by hand")
+    run_id = await trigger(outgoing, callback_url=url, note="by hand")
     [told] = await receiver.got(1)
     heard_at = time.time()
-    [callback] = await settled(penstock, run_id, "delivered")
+    [callback] = await settled(outgoing, run_id, "delivered")
 
-    secrets = (await penstock.client.get("/v1/callbacks/signing-secrets")).json()["items"]
+    secrets = (await outgoing.client.get("/v1/callbacks/signing-secrets")).json()["items"]
     assert len(secrets) == 2
     for secret in secrets:  # one signature for each key
         Webhook(secret["secret"]).verify(told.body, told.headers)
@@ -83,7 +82,7 @@ async def test_a_callback_is_signed_prompt_and_shown(penstock: Penstock, receive
     assert told.path == f"/done/{'s' * 30}?token=secret"
     assert told.headers["content-type"] == "application/json"
     assert told.headers["webhook-id"] == callback["id"]
-    run = await penstock.run(run_id)
+    run = await outgoing.run(run_id)
     assert run["callback_url"] == f"{receiver.url}/done/***?token=***"
     shown = {name: value for name, value in run.items() if name != "block_runs"}
     assert told.json == {"type": "run.success", "timestamp": run["finished_at"], "data": shown}
@@ -165,36 +164,32 @@ async def test_every_way_to_end_is_told_to_run_schedule_and_pipeline(
     assert await connection.fetchval("SELECT count(*) FROM callbacks") == 7
 
 
-async def test_runs_without_targets_leave_no_callbacks(penstock: Penstock, connection: Connection) -> None:
-    await penstock.start()
-    await penstock.ended(await trigger(penstock))
-    await penstock.ended(await trigger(penstock, "breaks"))
-
-    assert await connection.fetchval("SELECT count(*) FROM callbacks") == 0
-    assert await connection.fetchval("SELECT bool_or(wants_callback) FROM runs") is False
+async def test_runs_without_targets_leave_no_callbacks(outgoing: Penstock, outgoing_connection: Connection) -> None:
+    for pipeline in ("quick", "breaks"):
+        run_id = await trigger(outgoing, pipeline)
+        await outgoing.ended(run_id)
+        assert await callbacks_of(outgoing, run_id) == []
+        assert not await outgoing_connection.fetchval("SELECT wants_callback FROM runs WHERE id = $1", run_id)
 
 
 async def test_a_receiver_that_is_down_is_told_again_under_the_same_id(
-    penstock: Penstock, receiver: Receiver, connection: Connection
+    outgoing: Penstock, receiver: Receiver, outgoing_connection: Connection
 ) -> None:
     receiver.replies = [
         Reply(500, body=b"oh\0 no\x1b[31m"),
         Reply(503, {"retry-after": "4000"}),
         Reply(302, {"location": "/"}),
     ]
-    await penstock.start()
-    run_id = await trigger(penstock, callback_url=receiver.url)
+    run_id = await trigger(outgoing, callback_url=receiver.url)
 
     for attempt in range(1, 4):
         await receiver.got(attempt)
-        await eventually(lambda n=attempt: _has_attempts(connection, n), timeout=10)
-        pause = await connection.fetchval(
-            "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) FROM callbacks"
-        )
+        await eventually(lambda n=attempt: _has_attempts(outgoing_connection, run_id, n), timeout=10)
+        pause = await outgoing_connection.fetchval(PAUSE, run_id)
         least, most = {1: (3, 5.1), 2: (3900, 4001), 3: (95, 121)}[attempt]
         assert least < pause < most
-        await make_due(connection)
-    [callback] = await settled(penstock, run_id, "delivered")
+        await make_due(outgoing_connection)
+    [callback] = await settled(outgoing, run_id, "delivered")
 
     assert len({told.headers["webhook-id"] for told in receiver.received}) == 1
     assert len({told.body for told in receiver.received}) == 1
@@ -205,29 +200,30 @@ async def test_a_receiver_that_is_down_is_told_again_under_the_same_id(
 
 
 async def test_a_receiver_that_is_gone_or_deaf_for_a_day_is_given_up_and_can_be_resent(
-    penstock: Penstock, receiver: Receiver, connection: Connection
+    outgoing: Penstock, receiver: Receiver, outgoing_connection: Connection
 ) -> None:
     receiver.replies = [Reply(410), Reply(500)]
-    await penstock.start()
-    gone = await trigger(penstock, callback_url=receiver.url)
-    [callback] = await settled(penstock, gone, "failed")
+    gone = await trigger(outgoing, callback_url=receiver.url)
+    [callback] = await settled(outgoing, gone, "failed")
     assert callback["attempts"] == 1
 
-    resent = await penstock.client.post(f"/v1/callbacks/{callback['id']}/resend")
+    resent = await outgoing.client.post(f"/v1/callbacks/{callback['id']}/resend")
     assert resent.status_code == 202
     await receiver.got(2)
-    await eventually(lambda: _has_attempts(connection, 2))
-    await connection.execute("UPDATE callbacks SET failures = 9, next_attempt_at = clock_timestamp()")
+    await eventually(lambda: _has_attempts(outgoing_connection, gone, 2))
+    await outgoing_connection.execute(
+        "UPDATE callbacks SET failures = 9, next_attempt_at = clock_timestamp() WHERE run_id = $1", gone
+    )
     receiver.replies = [Reply(500)]
-    [callback] = await settled(penstock, gone, "failed")
+    [callback] = await settled(outgoing, gone, "failed")
     assert callback["attempts"] == 3
 
-    await penstock.client.post(f"/v1/callbacks/{callback['id']}/resend")
-    [callback] = await settled(penstock, gone, "delivered")
+    await outgoing.client.post(f"/v1/callbacks/{callback['id']}/resend")
+    [callback] = await settled(outgoing, gone, "delivered")
     assert len({told.headers["webhook-id"] for told in receiver.received}) == 1
-    failed = await penstock.client.get("/v1/callbacks", params={"state": "failed"})
-    assert failed.json()["items"] == []
-    assert (await penstock.client.post(f"/v1/callbacks/{gone}/resend")).status_code == 404
+    by_state = {"run_id": gone, "state": "failed"}
+    assert (await outgoing.client.get("/v1/callbacks", params=by_state)).json()["items"] == []
+    assert (await outgoing.client.post(f"/v1/callbacks/{gone}/resend")).status_code == 404
 
 
 async def test_kill_9_in_the_middle_of_an_attempt_only_delays_it(
@@ -239,7 +235,7 @@ async def test_kill_9_in_the_middle_of_an_attempt_only_delays_it(
     run_id = await trigger(penstock, callback_url=receiver.url)
     await receiver.got(1)
     await runner.end(signal.SIGKILL)
-    assert 30 < await connection.fetchval(PAUSE) <= 60
+    assert 30 < await connection.fetchval(PAUSE, run_id) <= 60
 
     await make_due(connection)
     await penstock.start_runner()
@@ -259,13 +255,12 @@ async def test_what_is_not_public_is_never_called(penstock: Penstock, receiver: 
     assert receiver.received == []
 
 
-async def test_a_slow_receiver_does_not_hold_up_the_others(penstock: Penstock, receiver: Receiver) -> None:
+async def test_a_slow_receiver_does_not_hold_up_the_others(outgoing: Penstock, receiver: Receiver) -> None:
     async with Receiver(lambda _: Reply(hang=2)) as slow:
-        await penstock.start()
-        await asyncio.gather(*(trigger(penstock, callback_url=f"{slow.url}/{number}") for number in range(30)))
+        await asyncio.gather(*(trigger(outgoing, callback_url=f"{slow.url}/{number}") for number in range(30)))
         await slow.got(1)
         begun = time.monotonic()
-        await trigger(penstock, callback_url=receiver.url.replace("127.0.0.1", "localhost"))
+        await trigger(outgoing, callback_url=receiver.url.replace("127.0.0.1", "localhost"))
         await receiver.got(1)
         took = time.monotonic() - begun
     assert took < 2
@@ -388,5 +383,6 @@ async def _is(penstock: Penstock, run_id: str, state: str) -> bool:
     return bool((await penstock.run(run_id))["state"] == state)
 
 
-async def _has_attempts(connection: Connection, count: int) -> bool:
-    return bool(await connection.fetchval("SELECT jsonb_array_length(history) = $1 FROM callbacks", count))
+async def _has_attempts(connection: Connection, run_id: str, count: int) -> bool:
+    found = await connection.fetchval("SELECT jsonb_array_length(history) FROM callbacks WHERE run_id = $1", run_id)
+    return bool(found == count)

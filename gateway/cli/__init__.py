@@ -21,6 +21,7 @@ COMMANDS = {
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
     "runs": "List, inspect, watch and cancel runs, and read their logs.",
+    "callbacks": "See whom runs told of their end, and tell them again.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",
     "migrate": "Bring the database up to date.",

@@ -34,6 +34,7 @@ STATE_STYLES = {
     "active": "green",
     "paused": "yellow",
     "broken": "bold red",
+    "delivered": "green",
     "expired": "dim",
     "revoked": "dim",
     "debug": "dim",
