@@ -19,13 +19,14 @@ from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
 from runner.remotes import Remotes
+from runner.scheduler import Scheduler
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
-from schemas.listener import Listener
+from schemas.listener import Hear, Listener
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -43,7 +44,8 @@ class Runner:
         self._directory = Path(config.pipelines)
         self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
         self._redis = queue.connect(config.redis_url)
-        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        queues = config.queues.split(",")
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
@@ -61,6 +63,7 @@ class Runner:
             recorder=self._recorder,
             remotes=self._remotes,
             owned=owned,
+            queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
             callback_due=self._callbacks.wake,
         )
@@ -68,7 +71,7 @@ class Runner:
             self._jobs.execute_run,
             self._doorbell,
             pool=self._redis,
-            prefix=config.redis_prefix,
+            queue=queue.queue_name(config.redis_prefix, queues[0]),
             max_jobs=config.max_runs,
         )
         self._sweeper = Sweeper(
@@ -78,19 +81,18 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
-        self._listener = self._listen(config)
+        self._scheduler = Scheduler(self._db, self._doorbell)
+        self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
-    def _listen(self, config: Settings) -> Listener:
-        channels = Channels(config.redis_prefix)
-        return Listener(
-            config.redis_url,
-            {
-                channels.wake: self._worker.hear,
-                channels.cancel: self._lease.hear_cancel,
-                channels.callbacks: self._callbacks.wake,
-                channels.signals: self._remotes.hear,
-            },
-        )
+    def _ears(self, channels: Channels) -> dict[str, Hear]:
+        """Say who listens to which channel."""
+        return {
+            channels.wake: self._worker.hear,
+            channels.cancel: self._lease.hear_cancel,
+            channels.registry: self._sweeper.hear_registry,
+            channels.callbacks: self._callbacks.wake,
+            channels.signals: self._remotes.hear,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
@@ -104,12 +106,14 @@ class Runner:
         await self._lease.start()
         await self._sweeper.start()
         await self._callbacks.start()
+        await self._scheduler.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        self._jobs.drain()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])
@@ -118,6 +122,7 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
+        await self._scheduler.stop()
         await self._sweeper.stop()
         await self._callbacks.stop()
         await self._remotes.stop()

@@ -53,11 +53,16 @@ class _Wait(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: uuid.UUID
     block_id: str
-    map_index: int
+    map_index: int | None
+
+    @property
+    def row(self) -> int:
+        """Say which row of the block's in `signals` it is."""
+        return UNMAPPED if self.map_index is None else self.map_index
 
     def key(self, number: int) -> str:
         """Give the idempotency key of a round; that of the first one is what the block knows as its own."""
-        item = "" if self.map_index == UNMAPPED else f":{self.map_index}"
+        item = "" if self.map_index is None else f":{self.map_index}"
         again = "" if number == 1 else f":{number}"
         return f"{self.run_id}:{self.block_id}{item}{again}"
 
@@ -103,13 +108,12 @@ class Remotes:
         *,
         cancelled: asyncio.Event,
         timeout: float | None,  # noqa: ASYNC109  (the block's own; it becomes an outcome, not an exception)
-        map_index: int = UNMAPPED,
     ) -> Outcome:
         """Have it done elsewhere and wait for the answer, at most for what the block or the request allows.
 
         The outcome is a value, as that of a block host is.
         """
-        wait = _Wait(run_id=call.run_id, block_id=call.block_id, map_index=map_index)
+        wait = _Wait(run_id=call.run_id, block_id=call.block_id, map_index=call.map_index)
         begun = time.monotonic()
         work = asyncio.create_task(self._work(wait, asked, cancelled))
         stop = asyncio.create_task(cancelled.wait())
@@ -123,7 +127,7 @@ class Remotes:
         if isinstance(outcome, Failed) and not cancelled.is_set():
             self._failed.setdefault(cancelled, set()).add(wait)
         duration_ms = asked.duration_ms + round((time.monotonic() - begun) * 1000)
-        return msgspec.structs.replace(outcome, duration_ms=duration_ms)
+        return msgspec.structs.replace(outcome, duration_ms=duration_ms, queue_ms=asked.queue_ms)
 
     async def _work(self, wait: _Wait, asked: Asked, cancelled: asyncio.Event) -> Outcome:
         try:
@@ -148,7 +152,7 @@ class Remotes:
         """Find the wait that an earlier owner began, or begin one; after a failed one here, the next round."""
         if not self._keys:
             raise _NoAnswer(Reason.REMOTE_REFUSED, "PENSTOCK_SECRET_KEYS is not set for this runner")
-        found = await _insist(lambda: signals.get(self._db, wait.run_id, wait.block_id, wait.map_index))
+        found = await _insist(lambda: signals.get(self._db, wait.run_id, wait.block_id, wait.row))
         failed = self._failed.get(cancelled, set())
         if found is not None and not (wait in failed and found.is_used):
             return found
@@ -156,7 +160,7 @@ class Remotes:
         number = 1 if found is None else found.round + 1
         digest = _digest(_token(self._keys[0], wait, number))
         begun = await _insist(
-            lambda: signals.ask(self._db, wait.run_id, wait.block_id, wait.map_index, number=number, digest=digest)
+            lambda: signals.ask(self._db, wait.run_id, wait.block_id, wait.row, number=number, digest=digest)
         )
         if begun is None:
             raise _NoAnswer(Reason.REMOTE_FAILED, "another owner of the run has asked meanwhile")

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     INPUT_MISSING = "InputMissing"
     OUTPUT_INVALID = "OutputInvalid"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
+    BRANCH_UNKNOWN = "BranchUnknown"
+    MAP_INVALID = "MapInvalid"
     HOST_DIED = "HostDied"
     REMOTE_FAILED = "RemoteFailed"
     REMOTE_REFUSED = "RemoteRefused"
@@ -53,9 +55,20 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True
     """Anything that goes over the wire."""
 
 
+class Report(Frame, frozen=True, kw_only=True):
+    """What a callback is told: how the run, or the block that `about` names, has ended."""
+
+    state: str
+    error: RunError | None = None
+    about: str | None = None
+
+
 class Call(Frame, frozen=True, kw_only=True):
-    """Execute one block. `path` is relative to the pipelines directory, `variables` is a JSON object as text,
-    `inputs` holds the output of each upstream block by block id."""
+    """Execute one block, one item of a mapped one, or a callback, which comes with a `report`.
+
+    `path` is relative to the pipelines directory, `variables` is a JSON object as text, `inputs` holds the output of
+    each upstream block by block id, `gathered` those of mapped ones: item by item, None for one that was skipped.
+    """
 
     path: str
     version: str
@@ -70,6 +83,9 @@ class Call(Frame, frozen=True, kw_only=True):
     variables: bytes = b"{}"
     event: EventBody | None = None
     inputs: dict[str, Output] = {}
+    gathered: dict[str, list[Output | None]] = {}
+    map_index: int | None = None
+    report: Report | None = None
 
 
 class Describe(Frame, frozen=True, kw_only=True):
@@ -91,11 +107,21 @@ class LogFrame(Frame, frozen=True, kw_only=True):
 
 
 class Succeeded(Frame, frozen=True, kw_only=True):
-    """The block returned; `row_count` is the length of a list."""
+    """The block returned; `row_count` is the length of a list, `chosen` the blocks that a Branch lets go on."""
 
     output: Output
     row_count: int | None = None
+    chosen: tuple[str, ...] | None = None
     duration_ms: int = 0
+    queue_ms: int = 0
+
+
+class Skipped(Frame, frozen=True, kw_only=True):
+    """The block had nothing to do."""
+
+    reason: str
+    duration_ms: int = 0
+    queue_ms: int = 0
 
 
 class Failed(Frame, frozen=True, kw_only=True):
@@ -104,6 +130,7 @@ class Failed(Frame, frozen=True, kw_only=True):
     reason: Reason
     error: RunError
     duration_ms: int = 0
+    queue_ms: int = 0
 
     @property
     def is_worth_retrying(self) -> bool:
@@ -122,6 +149,7 @@ class Asked(Frame, frozen=True, kw_only=True):
     key_field: str | None
     system: System
     duration_ms: int = 0
+    queue_ms: int = 0
 
 
 class Described(Frame, frozen=True, kw_only=True):
@@ -130,8 +158,8 @@ class Described(Frame, frozen=True, kw_only=True):
     definitions: tuple[Definition, ...]
 
 
-Outcome = Succeeded | Failed
-Reply = Succeeded | Failed | Asked | Described
+Outcome = Succeeded | Skipped | Failed
+Reply = Outcome | Asked | Described
 
 Request = Call | Describe
 Answer = Ready | LogFrame | Reply
