@@ -54,19 +54,7 @@ class Runner:
         self._recorder = Recorder(self._db, self._doorbell, clock=clock)
         self._remotes = Remotes(self._db, config)
         self._callbacks = Callbacks(self._db, config, clock=clock)
-        self._jobs = Jobs(
-            self._db,
-            self._doorbell,
-            lease=self._lease,
-            library=self._library,
-            hosts=self._hosts,
-            recorder=self._recorder,
-            remotes=self._remotes,
-            owned=owned,
-            queues=queues,
-            slot_freed=lambda: self._sweeper.wake(),
-            callback_due=self._callbacks.wake,
-        )
+        self._jobs = self._make_jobs(owned, queues)
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
             self._doorbell,
@@ -83,6 +71,21 @@ class Runner:
         )
         self._scheduler = Scheduler(self._db, self._doorbell)
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
+
+    def _make_jobs(self, owned: dict[uuid.UUID, Ownership], queues: list[str]) -> Jobs:
+        return Jobs(
+            self._db,
+            self._doorbell,
+            lease=self._lease,
+            library=self._library,
+            hosts=self._hosts,
+            recorder=self._recorder,
+            remotes=self._remotes,
+            owned=owned,
+            queues=queues,
+            slot_freed=lambda: self._sweeper.wake(),
+            callback_due=self._callbacks.wake,
+        )
 
     def _ears(self, channels: Channels) -> dict[str, Hear]:
         """Say who listens to which channel."""
