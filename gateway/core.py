@@ -15,6 +15,7 @@ import msgspec
 from gateway import credentials, intake
 from gateway.audit import Audit
 from gateway.backfills import Backfills
+from gateway.callbacks import Callbacks
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
@@ -91,6 +92,7 @@ class Core:
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
+        self.callbacks = Callbacks(self.db, self.doorbell, channels=self._channels, secret_keys=settings.secret_keys)
         self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
         self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
         self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))

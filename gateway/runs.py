@@ -8,15 +8,14 @@ import msgspec
 
 from gateway import params
 from gateway.urls import Urls
-from schemas import payload
 from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.outputs import UNMAPPED
 from schemas.pages import Page
-from schemas.payload import Kind
 from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
 from schemas.runs import BlockAttempt, BlockRun, Run, RunRow, Trigger
-from schemas.states import BlockState, OnPaused, Origin, RunState
+from schemas.shown import show_run
+from schemas.states import BlockState, OnPaused, RunState
 from schemas.store import changes, pipelines, runs
 from schemas.store.db import Database
 
@@ -110,23 +109,7 @@ class Runs:
             raise Invalid(error.message, errors=(FieldError("/triggered_by", error.message),)) from None
 
     def _show(self, row: RunRow, block_runs: Sequence[BlockRun]) -> Run:
-        return Run(
-            event_variables=self._event_variables(row),
-            resumed_from=row.parent_id if row.origin is Origin.RESUME else None,
-            block_runs=tuple(block_runs),
-            **{name: getattr(row, name) for name in _SHARED},
-        )
-
-    def _event_variables(self, row: RunRow) -> msgspec.Raw:
-        if row.event_id is None or row.event_kind is None:
-            return _NULL
-        content_type, url = row.event_content_type or "", self._urls.event_body(row.event_id)
-        if row.event_body is None or row.event_kind is Kind.BINARY:
-            reference = payload.reference(
-                row.event_size or 0, row.event_sha256 or "", content_type=content_type, url=url
-            )
-            return msgspec.Raw(msgspec.json.encode(reference))
-        return msgspec.Raw(payload.as_json(row.event_kind, row.event_body, content_type=content_type, url=url))
+        return show_run(row, block_runs, event_url=self._urls.event_body)
 
 
 def refuse_if_paused(pipeline: Pipeline) -> None:
@@ -136,9 +119,6 @@ def refuse_if_paused(pipeline: Pipeline) -> None:
             f"Pipeline {pipeline.id} is paused and rejects runs: `penstock pipelines unpause {pipeline.id}`, or PATCH "
             f'/v1/pipelines/{pipeline.id} with {{"is_paused": false}}, lets it run again.'
         )
-
-
-_SHARED = tuple(name for name in Run.__struct_fields__ if name in RunRow.__struct_fields__)
 
 
 def _in_order(begun: Sequence[BlockRun], graph: Graph | None) -> list[BlockRun]:

@@ -3,20 +3,14 @@
 import uuid
 from urllib.parse import urlsplit
 
-from schemas.settings import Settings
-
-
-def local_url(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+from schemas.settings import Settings, base_url
 
 
 class Urls:
     """Absolute URLs of this gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base = settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
+        self._base = base_url(settings)
 
     @property
     def origin(self) -> str:

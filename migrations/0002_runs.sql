@@ -161,9 +161,12 @@ CREATE TABLE callbacks (
     kind text NOT NULL CHECK (kind IN ('webhook', 'slack', 'email')),
     reason text NOT NULL CHECK (reason IN ('finished', 'passed_sla')),
     target text NOT NULL,
+    host text NOT NULL GENERATED ALWAYS AS (  -- one that is slow must not hold up the others
+        coalesce(lower(substring(target FROM '^https?://(?:[^/@?#]*@)?(\[[^]]*\]|[^/:?#]+)')), kind)) STORED,
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
-    attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,       -- since it was made; also fences the attempts of runners against each other
+    failures integer NOT NULL DEFAULT 0,       -- since it was made or last resent
+    next_attempt_at timestamptz,               -- while an attempt is under way: when it counts as lost
     delivered_at timestamptz,
     history jsonb NOT NULL DEFAULT '[]',       -- the newest attempts: when, how it was answered, how long it took
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -172,13 +175,57 @@ CREATE TABLE callbacks (
     CONSTRAINT each_target_is_told_once UNIQUE (run_id, reason, kind, target)
 );
 CREATE INDEX callbacks_due ON callbacks (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX callbacks_by_state ON callbacks (state, id);
 
--- A block that waits for an answer from outside; whoever has the token may give it, once.
+-- A UUIDv7 of this moment, for rows that the database makes itself.
+CREATE FUNCTION new_uuid() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (left(uuid_floor(clock_timestamp())::text, 14) || '7' || right(gen_random_uuid()::text, 21))::uuid
+$$;
+
+-- Who is told of a run: its own callback_url and those of its schedule and pipeline hear of its end, Slack and e-mail of the
+-- occasions that were chosen.
+CREATE FUNCTION tell_targets() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    occasion text := CASE TG_ARGV[0] WHEN 'finished' THEN NEW.state ELSE TG_ARGV[0] END;
+BEGIN
+    WITH wishes AS (
+        SELECT notify FROM pipelines WHERE id = NEW.pipeline_id
+        UNION ALL
+        SELECT notify FROM schedules WHERE id = NEW.schedule_id
+    ), targets AS (
+        SELECT 'webhook' AS kind, NEW.callback_url AS target WHERE TG_ARGV[0] = 'finished'
+        UNION
+        SELECT 'webhook', notify ->> 'callback_url' FROM wishes WHERE TG_ARGV[0] = 'finished'
+        UNION
+        SELECT 'slack', notify ->> 'slack_url' FROM wishes
+        WHERE coalesce(notify -> 'on', '["failed", "passed_sla"]') ? occasion
+        UNION
+        SELECT 'email', jsonb_array_elements_text(notify -> 'email') FROM wishes
+        WHERE coalesce(notify -> 'on', '["failed", "passed_sla"]') ? occasion
+    )
+    INSERT INTO callbacks (id, run_id, kind, reason, target, next_attempt_at)
+    SELECT new_uuid(), NEW.id, kind, TG_ARGV[0], target, clock_timestamp() FROM targets WHERE target IS NOT NULL
+    ON CONFLICT (run_id, reason, kind, target) DO NOTHING;
+    RETURN NULL;
+END $$;
+
+-- Whether anybody wants to know is found out when a run is claimed, where its pipeline and schedule are at hand; a run that
+-- ends without having been claimed looks here.
+CREATE TRIGGER the_end_of_a_run_is_told AFTER UPDATE OF state ON runs FOR EACH ROW
+    WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL AND (NEW.wants_callback OR OLD.state = 'queued'))
+    EXECUTE FUNCTION tell_targets('finished');
+CREATE TRIGGER a_passed_sla_is_told AFTER UPDATE OF passed_sla ON runs FOR EACH ROW
+    WHEN (NEW.passed_sla AND NOT OLD.passed_sla)
+    EXECUTE FUNCTION tell_targets('passed_sla');
+
+-- A block that waits for an answer from outside; whoever has the token may give it, once. A block that tries again after a
+-- failed answer asks anew: the next round, with a token of its own.
 CREATE TABLE signals (
     id uuid PRIMARY KEY,
     run_id uuid NOT NULL,
     block_id text NOT NULL,
     map_index integer NOT NULL DEFAULT -1,
+    round integer NOT NULL DEFAULT 1,
     hash bytea NOT NULL CONSTRAINT a_signal_is_unique UNIQUE CHECK (length(hash) = 32),
     sent_at timestamptz,                       -- when the outside system took the request
     received_at timestamptz,

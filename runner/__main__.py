@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 import migrations
+from runner.callbacks import Callbacks
 from runner.dry_runs import DryRuns
 from runner.hosts import Hosts
 from runner.jobs import Jobs
@@ -18,6 +19,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.remotes import Remotes
 from runner.scheduler import Scheduler
 from runner.spool import Spool
 from runner.sweeper import Sweeper
@@ -54,18 +56,9 @@ class Runner:
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
         self._recorder = Recorder(self._db, self._doorbell, clock=clock)
-        self._jobs = Jobs(
-            self._db,
-            self._doorbell,
-            lease=self._lease,
-            library=self._library,
-            hosts=self._hosts,
-            spool=self._spool,
-            recorder=self._recorder,
-            owned=owned,
-            queues=queues,
-            slot_freed=lambda: self._sweeper.wake(),
-        )
+        self._remotes = Remotes(self._db, config)
+        self._callbacks = Callbacks(self._db, config, clock=clock)
+        self._jobs = self._make_jobs(owned, queues)
         name = queue.queue_name(config.redis_prefix, queues[0])
         self._worker = DoorbellWorker(
             self._jobs.execute_run, self._doorbell, pool=self._redis, queue=name, max_jobs=config.max_runs
@@ -81,6 +74,22 @@ class Runner:
         self._dry_runs = DryRuns(self._db, self._lease, self._library, self._hosts, self._spool)
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
+    def _make_jobs(self, owned: dict[uuid.UUID, Ownership], queues: list[str]) -> Jobs:
+        return Jobs(
+            self._db,
+            self._doorbell,
+            lease=self._lease,
+            library=self._library,
+            hosts=self._hosts,
+            spool=self._spool,
+            recorder=self._recorder,
+            remotes=self._remotes,
+            owned=owned,
+            queues=queues,
+            slot_freed=lambda: self._sweeper.wake(),
+            callback_due=self._callbacks.wake,
+        )
+
     def _ears(self, channels: Channels) -> dict[str, Hear]:
         """Say who listens to which channel."""
         return {
@@ -88,6 +97,8 @@ class Runner:
             channels.cancel: self._lease.hear_cancel,
             channels.dry_runs: self._dry_runs.hear,
             channels.registry: self._sweeper.hear_registry,
+            channels.callbacks: self._callbacks.wake,
+            channels.signals: self._remotes.hear,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -102,6 +113,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._callbacks.start()
         await self._scheduler.start()
         await self._dry_runs.start()
         await self._listener.start()
@@ -122,6 +134,8 @@ class Runner:
         await self._library.stop()
         await self._scheduler.stop()
         await self._sweeper.stop()
+        await self._callbacks.stop()
+        await self._remotes.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COMMITS_S):

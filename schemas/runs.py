@@ -188,6 +188,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     epoch: int
     seq: int
+    wants_callback: bool
     is_limited: bool
     run_timeout_s: float | None
     time_left_s: float | None

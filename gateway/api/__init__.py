@@ -6,6 +6,7 @@ from gateway.api import (
     audit,
     backfills,
     blocks,
+    callbacks,
     control,
     dry_runs,
     events,
@@ -34,4 +35,5 @@ handlers: list[HTTPRouteHandler] = [
     *logs.handlers,
     *events.handlers,
     *audit.handlers,
+    *callbacks.handlers,
 ]

@@ -23,6 +23,7 @@ COMMANDS = {
     "backfill": "Run a pipeline once for each date of a range.",
     "backfills": "See where backfills stand, pause and cancel them.",
     "runs": "List, inspect, watch, cancel, resume, rerun and mark runs, and read their logs.",
+    "callbacks": "See whom runs told of their end, and tell them again.",
     "audit": "See who did what.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",

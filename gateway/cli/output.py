@@ -36,6 +36,7 @@ STATE_STYLES = {
     "paused": "yellow",
     "broken": "bold red",
     "ended": "dim",
+    "delivered": "green",
     "expired": "dim",
     "revoked": "dim",
     "debug": "dim",
