@@ -1,6 +1,5 @@
 """What callers do with runs: trigger, read, list, cancel, read logs."""
 
-import datetime as dt
 import uuid
 from collections.abc import Sequence
 
@@ -11,11 +10,11 @@ from gateway.urls import Urls
 from schemas import payload
 from schemas.changes import Channels
 from schemas.errors import Conflict
-from schemas.pages import Page
+from schemas.pages import Found, Page
 from schemas.payload import Kind
 from schemas.pipelines import Graph
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockRun, LogLine, Run, RunRow, Trigger
+from schemas.runs import BlockRun, LogLine, Run, RunFilter, RunRow, Trigger
 from schemas.states import BlockState, LogLevel, Origin, RunState
 from schemas.store import logs, pipelines, runs
 from schemas.store.db import Database
@@ -23,17 +22,6 @@ from schemas.store.db import Database
 LARGEST_SHOWN_BODY = 25 << 20
 LARGEST_LISTED_BODY = 16 << 10
 _NULL = msgspec.Raw(b"null")
-
-
-class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs a list shows."""
-
-    pipeline_id: str | None = None
-    schedule_id: uuid.UUID | None = None
-    event_id: uuid.UUID | None = None
-    state: RunState | None = None
-    created_after: dt.datetime | None = None
-    created_before: dt.datetime | None = None
 
 
 class Runs:
@@ -66,21 +54,11 @@ class Runs:
         graph = await pipelines.graph_of(self._db, row.pipeline_id, row.version)
         return self._show(row, _in_order(begun, graph))
 
-    async def list_page(self, page: Page, which: RunFilter) -> list[Run]:
-        """Read the newest runs, without their blocks; a large payload is described instead of shown."""
-        rows = await runs.list_page(
-            self._db,
-            page.before_id,
-            pipeline_id=which.pipeline_id,
-            schedule_id=which.schedule_id,
-            event_id=which.event_id,
-            state=which.state,
-            created_after=which.created_after,
-            created_before=which.created_before,
-            limit=page.limit + 1,
-            largest_body=LARGEST_LISTED_BODY,
-        )
-        return [self._show(row, ()) for row in rows]
+    async def list_page(self, page: Page, which: RunFilter) -> Found[Run]:
+        """Find the newest runs, without their blocks; a large payload is described instead of shown."""
+        found = await runs.find(self._db, page.before_id, which, limit=page.limit + 1)
+        rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
+        return Found([self._show(row, ()) for row in rows], found.stopped_at)
 
     async def cancel(self, key: str) -> Run:
         """Ask a run to end; raises NotFound, or Conflict when it has ended already."""

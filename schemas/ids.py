@@ -3,6 +3,7 @@
 Schedules and runs can also be named by their plain integer `number`.
 """
 
+import datetime as dt
 import os
 import time
 import uuid
@@ -11,6 +12,9 @@ _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _COUNTER_BITS = 42
 _LARGEST_NUMBER = 2**63 - 1
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+SMALLEST_ID = uuid.UUID(int=0)
+LARGEST_ID = uuid.UUID(int=2**128 - 1)
 
 
 class _Clock:
@@ -40,6 +44,20 @@ def new_id() -> uuid.UUID:
     high, low = counter >> 30, counter & 0x3FFFFFFF
     random = int.from_bytes(os.urandom(4), "big")
     return uuid.UUID(int=(ms << 80) | _VERSION | (high << 64) | _VARIANT | (low << 32) | random)
+
+
+def floor_of(moment: dt.datetime) -> uuid.UUID:
+    """Return the smallest id of a moment, whatever its version; `uuid_floor` in the database agrees."""
+    return uuid.UUID(int=max(0, (moment - _EPOCH) // dt.timedelta(milliseconds=1)) << 80)
+
+
+def id_range(
+    before: uuid.UUID | None, created_after: dt.datetime | None, created_before: dt.datetime | None
+) -> tuple[uuid.UUID, uuid.UUID]:
+    """Return the first id of a page and the one behind its last: a range of time is a range of ids."""
+    first = SMALLEST_ID if created_after is None else floor_of(created_after)
+    end = LARGEST_ID if created_before is None else floor_of(created_before)
+    return first, end if before is None else min(end, before)
 
 
 def id_or_number(key: str) -> tuple[uuid.UUID | None, int | None]:

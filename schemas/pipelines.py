@@ -22,6 +22,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
     doc: str = ""
 
 

@@ -1,16 +1,19 @@
 """The table `events` and the keys that make a delivery unique."""
 
-import datetime as dt
 import uuid
 from collections.abc import Sequence
 
 import msgspec
 
 from schemas.errors import NotFound
-from schemas.events import Delivery, Event, EventBody, Receipt
+from schemas.events import Delivery, Event, EventBody, EventFilter, Receipt
+from schemas.ids import id_range
+from schemas.pages import Found
+from schemas.states import Verdict
 from schemas.store.db import Db, queries
 
 SQL = queries("events")
+CANDIDATES = 5000
 _COLUMNS = Delivery.__struct_fields__
 
 
@@ -28,20 +31,23 @@ async def get(db: Db, event_id: uuid.UUID) -> Event:
     return msgspec.convert(row, Event)
 
 
-async def list_page(
-    db: Db,
-    before: uuid.UUID | None,
-    *,
-    schedule_id: uuid.UUID | None,
-    verdict: str | None,
-    source: str | None,
-    created_after: dt.datetime | None,
-    created_before: dt.datetime | None,
-    limit: int,
-) -> list[Event]:
-    """Read the newest events before the cursor `before`."""
-    rows = await db.fetch(SQL["page"], before, schedule_id, verdict, source, created_after, created_before, limit)
-    return [msgspec.convert(row, Event) for row in rows]
+async def list_page(db: Db, before: uuid.UUID | None, which: EventFilter, *, limit: int) -> Found[Event]:
+    """Find the newest events before the cursor `before` that match, looking at so many candidates and no more."""
+    first, end = id_range(before, which.created_after, which.created_before)
+    path = _path(which)
+    rows = await db.fetch(
+        SQL["find"], path, first, end, CANDIDATES, limit, which.schedule_id, which.verdict, which.source
+    )
+    stopped_at = next((row["id"] for row in rows if row["is_last"]), None)
+    found = [row["id"] for row in rows if row["is_match"]]
+    events = await db.fetch(SQL["rows"], found) if found else []
+    return Found([msgspec.convert(row, Event) for row in events], stopped_at)
+
+
+def _path(which: EventFilter) -> str:
+    if which.schedule_id is not None:
+        return "schedule"
+    return "newest" if which.verdict in (None, Verdict.ACCEPTED) else "not accepted"
 
 
 async def body(db: Db, event_id: uuid.UUID) -> EventBody:
