@@ -17,6 +17,8 @@ from gateway.catalog import Catalog
 from gateway.feed import Feed
 from gateway.inspector import Inspector
 from gateway.metrics import Metrics
+from gateway.overviews import Overviews
+from gateway.purging import Purging
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -80,6 +82,8 @@ class Core:
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.inspector = Inspector(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
+        self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
+        self.purging = Purging(self.db)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

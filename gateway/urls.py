@@ -1,6 +1,7 @@
 """The URLs that we hand out, built from what the operator says we are called, never from a request's Host."""
 
 import uuid
+from urllib.parse import quote
 
 from schemas.settings import Settings
 
@@ -16,6 +17,9 @@ class Urls:
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
+
+    def resource(self, path: str, key: str) -> str:
+        return f"{self._base}/v1/{path}/{quote(key, safe='')}"
 
     def run(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}"

@@ -12,6 +12,7 @@ import uvloop
 
 import migrations
 from runner.hosts import Hosts
+from runner.housekeeping import Housekeeping
 from runner.jobs import Jobs
 from runner.lease import Lease
 from runner.library import Library
@@ -72,6 +73,7 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
+        self._housekeeping = Housekeeping(self._db, config)
         channels = Channels(config.redis_prefix)
         self._listener = Listener(
             config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
@@ -88,6 +90,7 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
+        await self._housekeeping.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -103,6 +106,7 @@ class Runner:
         await self._listener.stop()
         await self._library.stop()
         await self._sweeper.stop()
+        await self._housekeeping.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COMMITS_S):

@@ -13,6 +13,7 @@ _VARIANT = 0b10 << 62
 _COUNTER_BITS = 42
 _LARGEST_NUMBER = 2**63 - 1
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LAST_MS = 253_370_764_800_000  # the year 9999
 SMALLEST_ID = uuid.UUID(int=0)
 LARGEST_ID = uuid.UUID(int=2**128 - 1)
 
@@ -49,6 +50,12 @@ def new_id() -> uuid.UUID:
 def floor_of(moment: dt.datetime) -> uuid.UUID:
     """Return the smallest id of a moment, whatever its version; `uuid_floor` in the database agrees."""
     return uuid.UUID(int=max(0, (moment - _EPOCH) // dt.timedelta(milliseconds=1)) << 80)
+
+
+def moment_of(some_id: uuid.UUID) -> dt.datetime:
+    """Return when an id was made; the largest one, which never was, gives the last moment there is."""
+    milliseconds = min(some_id.int >> 80, _LAST_MS)
+    return _EPOCH + dt.timedelta(milliseconds=milliseconds)
 
 
 def id_range(

@@ -1,4 +1,4 @@
-"""What many runs say together: counts per day, the dashboard, lineage, search results, the state of the installation."""
+"""What many runs say together: counts per day, dashboard, lineage, search results, the state of the installation."""
 
 import datetime as dt
 import uuid
@@ -51,7 +51,7 @@ class Failing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NextFire(msgspec.Struct, frozen=True, kw_only=True):
-    """When a time schedule fires next: `slot` is the moment that its cron or interval names, `due_at` adds its jitter."""
+    """When a time schedule fires next: `slot` is the moment that it names, `due_at` adds its jitter."""
 
     schedule_id: uuid.UUID
     name: str
@@ -70,7 +70,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of affairs in one answer; `success_rate` is of the runs of the last 24 hours that succeeded or failed."""
+    """The state of affairs in one answer; `success_rate` is of the runs of 24 hours that succeeded or failed."""
 
     running: int
     queued: int

@@ -30,7 +30,7 @@ class NewPurge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What a purge would delete now. Counts beyond 100,000 are Postgres' estimates, `bytes` is a share of the tables."""
+    """What a purge would delete now. Counts from 100,000 on are estimates, `bytes` is a share of the tables."""
 
     days: int
     older_than: dt.datetime

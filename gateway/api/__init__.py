@@ -2,7 +2,7 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, pipelines, runs, schedules, tokens
+from gateway.api import events, keys, overviews, pipelines, purges, runs, schedules, tokens
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
@@ -11,4 +11,6 @@ handlers: list[HTTPRouteHandler] = [
     *keys.handlers,
     *runs.handlers,
     *events.handlers,
+    *overviews.handlers,
+    *purges.handlers,
 ]

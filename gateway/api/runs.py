@@ -30,7 +30,7 @@ async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """List runs, newest first, without their blocks.
 
     A page may hold fewer runs than its limit, even none, and still have a `next_cursor`: a search for a text (`q`: in
-    the event's bytes, the note or the run_key) or for a combination without an index looks at so many candidates a page.
+    the event's bytes, the note or the run_key) or for a combination without an index looks at so many candidates.
     """
     query = Query(request)
     page = query.page()

@@ -1,5 +1,6 @@
 """`penstock runs`: what ran, what runs now, and what it wrote."""
 
+import datetime as dt
 import functools
 import time
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ import msgspec
 import rich_click as click
 
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
-from gateway.cli.options import Session, connected
+from gateway.cli.options import Ago, Session, connected
 from gateway.cli.output import (
     STATE_STYLES,
     Column,
@@ -27,7 +28,7 @@ from gateway.cli.output import (
     show_fields,
 )
 from schemas.runs import BlockRun, LogLine, Run, RunError
-from schemas.states import LogLevel, RunState
+from schemas.states import LogLevel, Origin, RunState
 
 _COLUMNS = (
     Column("#", "number"),
@@ -63,17 +64,32 @@ def runs() -> None:
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Only runs that exist for this.")
+@click.option("--q", metavar="TEXT", help="Only runs with this text in their event, note or run_key.")
+@click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
+@click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
 def ls(
-    session: Session, *, pipeline: str | None, state: str | None, schedule: str | None, limit: int, everything: bool
+    session: Session,
+    *,
+    pipeline: str | None,
+    state: str | None,
+    schedule: str | None,
+    origin: str | None,
+    q: str | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    limit: int,
+    everything: bool,
 ) -> None:
     """List runs, newest first.
 
     \b
     Examples:
-    penstock runs ls --state failed
+    penstock runs ls --state failed --since 24h
+    penstock runs ls --q order-4711
     penstock runs ls --pipeline hello --all -o jsonl
     """
     output = session.output
@@ -83,7 +99,11 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule}
+    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule, "origin": origin, "q": q}
+    query |= {
+        "created_after": since.isoformat() if since else None,
+        "created_before": until.isoformat() if until else None,
+    }
     count = output.listing(
         session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
     )

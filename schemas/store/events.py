@@ -1,19 +1,21 @@
 """The table `events` and the keys that make a delivery unique."""
 
+import datetime as dt
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from schemas.errors import NotFound
 from schemas.events import Delivery, Event, EventBody, EventFilter, Receipt
-from schemas.ids import id_range
+from schemas.ids import floor_of, id_range, moment_of
 from schemas.pages import Found
 from schemas.states import Verdict
 from schemas.store.db import Db, queries
 
 SQL = queries("events")
 CANDIDATES = 5000
+LONGEST_SPAN_DAYS = 128
 _COLUMNS = Delivery.__struct_fields__
 
 
@@ -33,15 +35,30 @@ async def get(db: Db, event_id: uuid.UUID) -> Event:
 
 async def list_page(db: Db, before: uuid.UUID | None, which: EventFilter, *, limit: int) -> Found[Event]:
     """Find the newest events before the cursor `before` that match, looking at so many candidates and no more."""
-    first, end = id_range(before, which.created_after, which.created_before)
-    path = _path(which)
-    rows = await db.fetch(
-        SQL["find"], path, first, end, CANDIDATES, limit, which.schedule_id, which.verdict, which.source
-    )
-    stopped_at = next((row["id"] for row in rows if row["is_last"]), None)
-    found = [row["id"] for row in rows if row["is_match"]]
-    events = await db.fetch(SQL["rows"], found) if found else []
+    found: list[uuid.UUID] = []
+    stopped_at = None
+    for first, end in _spans(*id_range(before, which.created_after, which.created_before)):
+        wanted = limit - len(found)
+        rows = await db.fetch(
+            SQL["find"], _path(which), first, end, CANDIDATES, wanted, which.schedule_id, which.verdict, which.source
+        )
+        found += [row["id"] for row in rows if row["is_match"]]
+        stopped_at = next((row["id"] for row in rows if row["is_last"]), None)
+        if stopped_at is not None or len(found) == limit:
+            break
+    events = await db.fetch(SQL["rows"], found, found[-1], found[0]) if found else []
     return Found([msgspec.convert(row, Event) for row in events], stopped_at)
+
+
+def _spans(first: uuid.UUID, end: uuid.UUID) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
+    """Divide a range of ids into two days, then eight, and so on back: most pages need only the newest partitions."""
+    days = 2
+    while first < end:
+        start = max(first, floor_of(min(moment_of(end), dt.datetime.now(dt.UTC)) - dt.timedelta(days=days)))
+        if days > LONGEST_SPAN_DAYS:
+            start = first
+        yield start, end
+        end, days = start, days * 4
 
 
 def _path(which: EventFilter) -> str:

@@ -87,12 +87,12 @@ ORDER BY id DESC
 LIMIT $5
 
 -- name: rows -> Event
--- These events, the newest first, without their bodies.
+-- These events, the newest first, without their bodies; $2 and $3 are the first and the last id, for the partitions' sake.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
        length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
 FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
-WHERE e.id = ANY ($1::uuid[])
+WHERE e.id = ANY ($1::uuid[]) AND e.id >= $2 AND e.id <= $3
 ORDER BY e.id DESC
 
 -- name: body -> EventBody

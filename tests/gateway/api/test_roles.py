@@ -37,6 +37,15 @@ SMALLEST = [
     ("GET", "/v1/events", "viewer"),
     ("GET", f"/v1/events/{UNKNOWN}", "viewer"),
     ("GET", f"/v1/events/{UNKNOWN}/body", "viewer"),
+    ("GET", "/v1/calendar", "viewer"),
+    ("GET", "/v1/dashboard", "viewer"),
+    ("GET", "/v1/lineage", "viewer"),
+    ("GET", f"/v1/runs/{UNKNOWN}/lineage", "viewer"),
+    ("GET", "/v1/search", "viewer"),
+    ("GET", "/v1/system", "viewer"),
+    ("POST", "/v1/purge", "admin"),
+    ("GET", "/v1/purges", "admin"),
+    ("GET", f"/v1/purges/{UNKNOWN}", "admin"),
     ("GET", "/metrics", "viewer"),
 ]
 
