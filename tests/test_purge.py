@@ -29,13 +29,18 @@ def ago(days: float) -> dt.datetime:
     return dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
 
 
-async def counts(connection: Connection, *, older_than: int) -> dict[str, int]:
-    """Count the rows older than so many days."""
-    end = floor_of(ago(older_than))
+async def snapshot(connection: Connection) -> dict[str, list[uuid.UUID]]:
+    """Read the ids of all rows, since what counts as old is only known when a purge was asked for."""
     return {
-        table: await connection.fetchval(f"SELECT count(*) FROM {table} WHERE {column} < $1", end)
+        table: [row[0] for row in await connection.fetch(f"SELECT {column} FROM {table}")]
         for table, column in TABLES.items()
     }
+
+
+def older(rows: dict[str, list[uuid.UUID]], purge: Json) -> dict[str, int]:
+    """Count the rows that are older than the limit of a purge or a preview."""
+    end = floor_of(dt.datetime.fromisoformat(purge["older_than"]))
+    return {table: sum(found < end for found in ids) for table, ids in rows.items()}
 
 
 async def ended(penstock: Penstock, purge: Json, *, within: float = 40) -> Json:
@@ -67,24 +72,28 @@ async def test_a_purge_deletes_what_is_old_and_nothing_that_is_active(
     await write(connection, LITTLE)
     active = await revive(connection, older_than=6, count=3)
     await penstock.start()
-    old, recent = await counts(connection, older_than=DAYS), await counts(connection, older_than=0)
-    assert min(old.values()) > 200
+    before = await snapshot(connection)
 
     answer = await penstock.client.post("/v1/purge", json={"days": DAYS, "dry_run": True})
     assert answer.status_code == 200, answer.text
     preview = answer.json()
+    old = older(before, preview)
+    assert min(old.values()) > 200
     assert (preview["days"], preview["runs"], preview["events"]) == (DAYS, old["runs"] - 3, old["events"])
     assert preview["bytes"] > 0
-    assert await counts(connection, older_than=DAYS) == old
+    assert await snapshot(connection) == before
 
     answer = await penstock.client.post("/v1/purge", json={"days": DAYS})
     assert answer.status_code == 202, answer.text
     assert (answer.json()["requested_by"], answer.json()["is_automatic"]) == ("preset", False)
     done = await ended(penstock, answer.json())
 
+    old, after = older(before, done), await snapshot(connection)
     kept = {"runs": 3, "events": 3, "changes": 9, "block_runs": 3}
-    assert await counts(connection, older_than=DAYS) == kept
-    assert await counts(connection, older_than=0) == {name: recent[name] - old[name] + kept[name] for name in recent}
+    assert older(after, done) == kept
+    assert {name: len(after[name]) - kept[name] for name in after} == {
+        name: len(before[name]) - old[name] for name in before
+    }
     assert (done["runs"], done["progress"]) == (old["runs"] - 3, 1.0)
     assert (done["events"], done["changes"]) == (old["events"] - 3, old["changes"] - 9)
     assert done["partitions"] >= 3 * 2
@@ -98,7 +107,7 @@ async def test_a_purge_goes_on_after_kill_9_while_deliveries_are_taken(
     penstock: Penstock, connection: Connection
 ) -> None:
     await write(connection, MUCH)
-    old = await counts(connection, older_than=DAYS)
+    before = await snapshot(connection)
     _, victim = await penstock.start()
     hook = await penstock.hook("quick")
 
@@ -115,8 +124,9 @@ async def test_a_purge_goes_on_after_kill_9_while_deliveries_are_taken(
         await asyncio.gather(penstock.start_runner(), penstock.start_runner())
         done = await ended(penstock, purge)
 
+    old = older(before, done)
     assert (done["runs"], done["events"], done["changes"]) == (old["runs"], old["events"], old["changes"])
-    assert set((await counts(connection, older_than=DAYS)).values()) == {0}
+    assert set(older(await snapshot(connection), done).values()) == {0}
     assert crowd.refusals == []
     await assert_nothing_was_lost(crowd, connection)
 
@@ -145,9 +155,9 @@ async def test_retention_purges_by_itself_once_a_day(penstock: Penstock, connect
         return await connection.fetchval("SELECT bool_and(phase = 'done') FROM purges")
 
     await eventually(is_done, timeout=30)
-    rows = await connection.fetch("SELECT days, requested_by FROM purges")
-    assert [tuple(row) for row in rows] == [(DAYS, "PENSTOCK_RETENTION_DAYS")]
-    assert set((await counts(connection, older_than=DAYS)).values()) == {0}
+    (row,) = await connection.fetch("SELECT days, requested_by, older_than::text FROM purges")
+    assert (row["days"], row["requested_by"]) == (DAYS, "PENSTOCK_RETENTION_DAYS")
+    assert set(older(await snapshot(connection), dict(row)).values()) == {0}
     assert (
         await purges.create(connection, DAYS, requested_by="again", automatic_on=dt.datetime.now(dt.UTC).date()) is None
     )
@@ -162,11 +172,13 @@ async def test_an_old_run_stays_as_long_as_one_that_came_of_it_is_active(db: Dat
         parent,
     )
     await purge_at_once(db)
+    end = floor_of(ago(DAYS + 0.1))
 
-    assert await connection.fetchval("SELECT array_agg(id) FROM runs WHERE id < $1", floor_of(ago(DAYS))) == [parent]
+    assert await connection.fetchval("SELECT array_agg(id) FROM runs WHERE id < $1", end) == [parent]
     await connection.execute("DELETE FROM runs WHERE id = $1", child)
     await purge_at_once(db)
-    assert await counts(connection, older_than=DAYS) == {"runs": 0, "events": 0, "changes": 0, "block_runs": 0}
+    assert await connection.fetchval("SELECT count(*) FROM runs WHERE id < $1", end) == 0
+    assert await connection.fetchval("SELECT count(*) FROM changes WHERE run_id < $1", end) == 0
 
 
 async def test_a_partition_in_use_is_waited_for_in_short_tries(
