@@ -29,9 +29,12 @@ LIMIT $1
 -- How large the tables are that grow, each with its indexes and partitions.
 SELECT top.name, sum(greatest(part.reltuples, 0))::bigint AS rows, sum(pg_total_relation_size(part.oid))::bigint AS bytes
 FROM unnest(ARRAY['events', 'event_keys', 'runs', 'block_runs', 'block_outputs', 'changes', 'logs']) AS top (name)
-CROSS JOIN LATERAL pg_partition_tree(top.name::regclass) AS tree
-JOIN pg_class part ON part.oid = tree.relid
-WHERE tree.isleaf
+CROSS JOIN LATERAL (
+    SELECT top.name::regclass AS oid
+    UNION ALL
+    SELECT inhrelid FROM pg_inherits WHERE inhparent = top.name::regclass
+) AS tree
+JOIN pg_class part ON part.oid = tree.oid AND part.relkind = 'r'
 GROUP BY top.name
 ORDER BY top.name
 
