@@ -10,6 +10,7 @@ from litestar.di import Provide
 
 import migrations
 from gateway import api, health, hooks, openapi, stream
+from gateway.auth import provide_caller
 from gateway.bootstrap import preset_admin_key
 from gateway.core import Core
 from gateway.draining import Draining
@@ -52,6 +53,7 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
         lifespan=[lifespan],
         dependencies={
             "core": Provide(lambda: core, sync_to_thread=False, use_cache=True),
+            "caller": Provide(provide_caller, sync_to_thread=False),
             "draining": Provide(lambda: draining, sync_to_thread=False, use_cache=True),
         },
         exception_handlers=exception_handlers(),

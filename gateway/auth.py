@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from litestar.connection import ASGIConnection
+from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
 from gateway import credentials
@@ -18,15 +18,23 @@ Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 def needs(role: Role) -> Guard:
     """Make a guard that lets only callers in whose role covers `role`.
 
-    It raises Unauthenticated without a valid key and Forbidden with too small a role.
+    It raises Unauthenticated without a valid key and Forbidden with too small a role. Whom it lets in is the `caller`
+    of the handler.
     """
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
         caller = await identify(connection)
         if not caller.role.covers(role):
             raise Forbidden(f"This needs the role {role}; the key {caller.name!r} has the role {caller.role}.")
+        connection.scope["state"]["caller"] = caller
 
     return guard
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """Give a handler whom its guard let in."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
 async def identify(connection: Connection) -> Caller:

@@ -27,7 +27,7 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
     """
     declared = _header(request.scope["headers"], b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
+        raise TooLarge.of_body(limit)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -37,7 +37,7 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
         part = message["body"]
         size += len(part)
         if size > limit:
-            raise _too_large(limit)
+            raise TooLarge.of_body(limit)
         if not message.get("more_body"):
             return b"".join((*parts, part)) if parts else part
         parts.append(part)
@@ -87,10 +87,6 @@ def to_pointer(path: str) -> str:
 def _invalid(text: str) -> Invalid:
     message, _, place = text.partition(_AT)
     return Invalid(errors=(FieldError(to_pointer(place.rpartition("$")[2].rstrip("`")), message),))
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes, the limit here.", limit=limit)
 
 
 def _header(headers: Headers, wanted: bytes) -> bytes | None:

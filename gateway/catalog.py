@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from gateway import credentials, params, sources
+from gateway import clocks, credentials, params, sources
 from gateway.urls import Urls
+from schemas.audit import Action
 from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
-from schemas.keys import Key, NewKey, ShownKey
+from schemas.keys import Caller, Key, NewKey, ShownKey
 from schemas.pages import Page
 from schemas.pipelines import Pipeline, PipelinePatch
 from schemas.schedules import (
@@ -26,8 +27,8 @@ from schemas.schedules import (
     SourceConfig,
     Token,
 )
-from schemas.store import keys, links, pipelines, schedules, tokens
-from schemas.store.db import Database
+from schemas.store import audit, keys, links, pipelines, schedules, tokens
+from schemas.store.db import Database, Db
 
 
 class Catalog:
@@ -48,21 +49,33 @@ class Catalog:
 
     async def list_pipelines(self, page: Page, *, q: str | None) -> list[Pipeline]:
         """Read pipelines by name."""
-        return await pipelines.list_page(self._db, page.after_text, q=q, limit=page.limit + 1)
+        found = await pipelines.list_page(self._db, page.after_text, q=q, limit=page.limit + 1)
+        return [pipeline.masked() for pipeline in found]
 
     async def get_pipeline(self, pipeline_id: str) -> Pipeline:
         """Read one pipeline; raises NotFound."""
-        return await pipelines.get(self._db, pipeline_id)
+        return (await pipelines.get(self._db, pipeline_id)).masked()
 
-    async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch) -> Pipeline:
-        """Change what the patch names; raises NotFound."""
-        old = await pipelines.get(self._db, pipeline_id)
-        updated = await pipelines.update(self._db, msgspec.structs.replace(old, **_given(patch)))
+    async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch, caller: Caller) -> Pipeline:
+        """Change what the patch names; raises NotFound or Invalid."""
+        given = _given(patch)
+        async with self._db.transaction() as transaction:
+            old = await pipelines.lock(transaction, pipeline_id)
+            if "notify" in given:
+                given["notify"] = given["notify"].unmasked(old.notify)
+            updated = await pipelines.update(transaction, msgspec.structs.replace(old, **given))
+            if given:
+                await audit.record(
+                    transaction, caller, _change_of("pipeline", given), f"pipeline:{old.id}", _shown(given)
+                )
         await self._changed()
-        return updated
+        return updated.masked()
 
-    async def create_schedule(self, new: NewSchedule) -> Schedule:
-        """Write a new schedule; raises Invalid when its pipeline or source does not exist."""
+    async def create_schedule(self, new: NewSchedule, caller: Caller) -> Schedule:
+        """Write a new schedule, with its clock; raises Invalid when its pipeline or source does not exist."""
+        clocks.check_new(new)
+        new.notify.unmasked()
+        new.source_config.unmasked()
         _check_source(new.source, new.source_config)
         try:
             params.check(new.variables, await pipelines.get(self._db, new.pipeline_id))
@@ -71,7 +84,10 @@ class Catalog:
                 f"There is no pipeline {new.pipeline_id!r}: `penstock pipelines ls` shows which there are.",
                 errors=(FieldError("/pipeline_id", error.message),),
             ) from None
-        schedule = await schedules.create(self._db, new)
+        async with self._db.transaction() as transaction:
+            schedule = await clocks.start(transaction, await schedules.create(transaction, new))
+            details = {"pipeline_id": new.pipeline_id, "name": new.name, "kind": new.kind, "source": new.source}
+            await audit.record(transaction, caller, Action.SCHEDULE_CREATE, f"schedule:{schedule.id}", details)
         return schedule.masked()
 
     async def list_schedules(
@@ -87,87 +103,118 @@ class Catalog:
         """Read a schedule by id or number; raises NotFound."""
         return (await schedules.get(self._db, key)).masked()
 
-    async def patch_schedule(self, key: str, patch: SchedulePatch) -> Schedule:
+    async def patch_schedule(self, key: str, patch: SchedulePatch, caller: Caller) -> Schedule:
         """Change what the patch names; raises NotFound or Invalid."""
-        old = await schedules.get(self._db, key)
         given = _given(patch)
-        if "variables" in given:
-            params.check(given["variables"], await pipelines.get(self._db, old.pipeline_id))
-            given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
-        changed = msgspec.structs.replace(old, **given)
-        _check_source(changed.source, changed.source_config)
-        updated = await schedules.update(self._db, changed)
+        async with self._db.transaction() as transaction:
+            old = await schedules.lock(transaction, key)
+            given = clocks.check_patch(old, given)
+            for name in given.keys() & {"notify", "source_config"}:
+                given[name] = given[name].unmasked(getattr(old, name))
+            if "variables" in given:
+                params.check(given["variables"], await pipelines.get(transaction, old.pipeline_id))
+                given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
+            changed = msgspec.structs.replace(old, **given)
+            _check_source(changed.source, changed.source_config)
+            clocks.check_changed(changed)
+            updated = await clocks.restart(transaction, old, await schedules.update(transaction, changed))
+            if given:
+                await audit.record(
+                    transaction, caller, _change_of("schedule", given), f"schedule:{old.id}", _shown(given)
+                )
         await self._changed()
         return updated.masked()
 
-    async def delete_schedule(self, key: str) -> None:
+    async def delete_schedule(self, key: str, caller: Caller) -> None:
         """End a schedule with its tokens and links; raises NotFound."""
-        schedule = await schedules.get(self._db, key)
-        await schedules.delete(self._db, schedule.id)
+        async with self._db.transaction() as transaction:
+            schedule = await schedules.lock(transaction, key)
+            await schedules.delete(transaction, schedule.id)
+            details = {"pipeline_id": schedule.pipeline_id, "name": schedule.name}
+            await audit.record(transaction, caller, Action.SCHEDULE_DELETE, f"schedule:{schedule.id}", details)
         await self._changed()
 
-    async def create_token(self, key: str, new: NewToken) -> ShownToken:
-        """Make a token for a schedule; raises NotFound. The answer is the only place where it is shown."""
+    async def create_token(self, key: str, new: NewToken, caller: Caller) -> ShownToken:
+        """Make a token for a schedule; raises NotFound or Conflict. Only this answer shows it."""
         schedule = await schedules.get(self._db, key)
-        return await self._mint(schedule.id, label=new.label, expires_at=new.expires_at)
+        clocks.must_take_calls(schedule)
+        async with self._db.transaction() as transaction:
+            shown = await self._mint(transaction, schedule.id, label=new.label, expires_at=new.expires_at)
+            details = {"schedule_id": schedule.id, "label": new.label, "expires_at": new.expires_at}
+            await audit.record(transaction, caller, Action.TOKEN_CREATE, f"token:{shown.id}", details)
+        return shown
 
     async def list_tokens(self, key: str) -> list[Token]:
         """Read the tokens of a schedule, without themselves; raises NotFound."""
         return await tokens.list_of(self._db, (await schedules.get(self._db, key)).id)
 
-    async def rotate_token(self, token_id: uuid.UUID, rotation: Rotation) -> ShownToken:
+    async def rotate_token(self, token_id: uuid.UUID, rotation: Rotation, caller: Caller) -> ShownToken:
         """Make a token beside an old one, which ends after its grace; raises NotFound or Invalid."""
         old = await tokens.get(self._db, token_id)
         if old.revoked_at is not None:
             raise Invalid("This token is revoked; make a new one instead.")
-        shown = await self._mint(old.schedule_id, label=old.label, expires_at=None)
-        await tokens.expire_after(self._db, token_id, rotation.grace_s)
+        async with self._db.transaction() as transaction:
+            shown = await self._mint(transaction, old.schedule_id, label=old.label, expires_at=None)
+            await tokens.expire_after(transaction, token_id, rotation.grace_s)
+            details = {"schedule_id": old.schedule_id, "grace_s": rotation.grace_s, "new_token_id": shown.id}
+            await audit.record(transaction, caller, Action.TOKEN_ROTATE, f"token:{token_id}", details)
         await self._changed()
         return shown
 
-    async def revoke_token(self, token_id: uuid.UUID) -> None:
+    async def revoke_token(self, token_id: uuid.UUID, caller: Caller) -> None:
         """End a token now; raises NotFound."""
-        await tokens.revoke(self._db, token_id)
+        async with self._db.transaction() as transaction:
+            await tokens.revoke(transaction, token_id)
+            await audit.record(transaction, caller, Action.TOKEN_REVOKE, f"token:{token_id}", {})
         await self._changed()
 
-    async def create_link(self, key: str, new: NewLink) -> Link:
+    async def create_link(self, key: str, new: NewLink, caller: Caller) -> Link:
         """Make a signed link for a schedule; raises NotFound, or Invalid when no keys to sign with are set."""
         if self._signer is None:
             raise Invalid("Links are signed: set PENSTOCK_SECRET_KEYS, the same for every gateway, and start again.")
         schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
         merged = msgspec.json.decode(schedule.variables, type=dict[str, Any]) | new.variables
         params.check(merged, await pipelines.get(self._db, schedule.pipeline_id))
         link_id = new_id()
-        expires_at = await links.create(self._db, link_id, schedule_id=schedule.id, new=new)
+        async with self._db.transaction() as transaction:
+            expires_at = await links.create(transaction, link_id, schedule_id=schedule.id, new=new)
+            details = {"schedule_id": schedule.id, "expires_at": expires_at, "max_uses": new.max_uses}
+            await audit.record(transaction, caller, Action.LINK_CREATE, f"link:{link_id}", details)
         url = self._urls.hook(schedule.id, self._signer.sign(link_id))
         return Link(id=link_id, url=url, expires_at=expires_at, max_uses=new.max_uses, variables=new.variables)
 
-    async def create_key(self, new: NewKey) -> ShownKey:
+    async def create_key(self, new: NewKey, caller: Caller) -> ShownKey:
         """Make an API key. The answer is the only place where it is shown."""
         secret = credentials.new_key()
-        key = await keys.create(
-            self._db,
-            new_id(),
-            name=new.name,
-            role=new.role,
-            digest=credentials.digest(secret),
-            hint=credentials.hint(secret),
-        )
+        async with self._db.transaction() as transaction:
+            key = await keys.create(
+                transaction,
+                new_id(),
+                name=new.name,
+                role=new.role,
+                digest=credentials.digest(secret),
+                hint=credentials.hint(secret),
+            )
+            details = {"name": key.name, "role": key.role}
+            await audit.record(transaction, caller, Action.KEY_CREATE, f"key:{key.id}", details)
         return ShownKey(id=key.id, key=secret, name=key.name, role=key.role)
 
     async def list_keys(self) -> list[Key]:
         """Read all API keys, without themselves."""
         return await keys.list_all(self._db)
 
-    async def revoke_key(self, key_id: uuid.UUID) -> None:
+    async def revoke_key(self, key_id: uuid.UUID, caller: Caller) -> None:
         """End an API key now; raises NotFound."""
-        await keys.revoke(self._db, key_id)
+        async with self._db.transaction() as transaction:
+            await keys.revoke(transaction, key_id)
+            await audit.record(transaction, caller, Action.KEY_REVOKE, f"key:{key_id}", {})
         await self._changed()
 
-    async def _mint(self, schedule_id: uuid.UUID, *, label: str, expires_at: dt.datetime | None) -> ShownToken:
+    async def _mint(self, db: Db, schedule_id: uuid.UUID, *, label: str, expires_at: dt.datetime | None) -> ShownToken:
         secret = credentials.new_token()
         token = await tokens.create(
-            self._db,
+            db,
             new_id(),
             schedule_id=schedule_id,
             digest=credentials.digest(secret),
@@ -183,6 +230,17 @@ def _given(patch: msgspec.Struct) -> dict[str, Any]:
     """Return the fields that a patch names."""
     given = {name: getattr(patch, name) for name in patch.__struct_fields__}
     return {name: value for name, value in given.items() if value is not msgspec.UNSET}
+
+
+def _change_of(kind: str, given: dict[str, Any]) -> Action:
+    if "is_paused" not in given:
+        return Action(f"{kind}.change")
+    return Action(f"{kind}.pause" if given["is_paused"] else f"{kind}.unpause")
+
+
+def _shown(given: dict[str, Any]) -> dict[str, Any]:
+    """Hide the secrets of a patch."""
+    return given | {name: given[name].masked() for name in given.keys() & {"notify", "source_config"}}
 
 
 def _check_source(name: str, config: SourceConfig) -> None:

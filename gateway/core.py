@@ -13,9 +13,13 @@ from typing import TypeVar
 import msgspec
 
 from gateway import credentials, intake
+from gateway.audit import Audit
 from gateway.catalog import Catalog
+from gateway.clocks import Clocks
+from gateway.control import Control
 from gateway.feed import Feed
 from gateway.inspector import Inspector
+from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.overviews import Overviews
 from gateway.purging import Purging
@@ -80,8 +84,12 @@ class Core:
         )
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
+        self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
-        self.runs = Runs(self.db, self.doorbell, urls=self.urls, channels=self._channels)
+        self.audit = Audit(self.db)
+        self.logs = Logs(self.db)
+        self.runs = Runs(self.db, self.doorbell, urls=self.urls)
+        self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
         self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
         self.purging = Purging(self.db)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
@@ -171,7 +179,7 @@ class Core:
             if use is None or schedule not in (str(use.schedule_id), str(use.number)):
                 raise NotFound(NO_SUCH_HOOK)
             if len(incoming.body) > (limit := self._limit(use)):
-                raise TooLarge(f"The body has more than {limit} bytes.", limit=limit)
+                raise TooLarge.of_body(limit)
             gate = use.gate()
             delivery = intake.write_down(gate, incoming, intake.assess(gate, incoming))
             receipts = await events.ingest(transaction, [delivery])
@@ -203,7 +211,7 @@ class Core:
 
     def _ring(self, deliveries: Sequence[Delivery], receipts: Sequence[Receipt]) -> None:
         self.doorbell.ring(
-            Ring(delivery.run_id, 0, str(delivery.schedule_id))
+            Ring(delivery.run_id, 0, str(delivery.schedule_id), delivery.queue)
             for delivery, receipt in zip(deliveries, receipts, strict=True)
             if delivery.run_id is not None and receipt.number is not None
         )

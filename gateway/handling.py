@@ -7,7 +7,9 @@ from litestar.di import NamedDependency
 
 from gateway.core import Core
 from gateway.draining import Draining
+from schemas.keys import Caller
 
 AnyRequest = Request[Any, Any, Any]
 TheCore = NamedDependency[Core]
+TheCaller = NamedDependency[Caller]
 TheDraining = NamedDependency[Draining]

@@ -2,10 +2,12 @@
 
 import uuid
 
+from schemas.audit import Action
 from schemas.errors import PenstockError
+from schemas.keys import Caller
 from schemas.pages import Page
 from schemas.purges import Preview, Purge
-from schemas.store import overviews, purges
+from schemas.store import audit, overviews, purges
 from schemas.store.db import Database
 
 
@@ -19,11 +21,13 @@ class Purging:
         """Say what a purge would delete now."""
         return await purges.preview(self._db, days, await overviews.sizes(self._db))
 
-    async def ask(self, days: int, *, requested_by: str) -> Purge:
+    async def ask(self, days: int, caller: Caller) -> Purge:
         """Ask for a purge; a runner begins with it within about a second."""
-        purge_id = await purges.create(self._db, days, requested_by=requested_by)
-        if purge_id is None:  # only an automatic one can be there already
-            raise PenstockError("The purge was not written.")
+        async with self._db.transaction() as transaction:
+            purge_id = await purges.create(transaction, days, requested_by=caller.name)
+            if purge_id is None:  # only an automatic one can be there already
+                raise PenstockError("The purge was not written.")
+            await audit.record(transaction, caller, Action.PURGE_CREATE, f"purge:{purge_id}", {"days": days})
         return await purges.get(self._db, purge_id)
 
     async def get(self, purge_id: uuid.UUID) -> Purge:

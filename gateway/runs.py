@@ -1,4 +1,4 @@
-"""What callers do with runs: trigger, read, list, cancel, read logs."""
+"""What callers do with runs: trigger, read, list."""
 
 import uuid
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ import msgspec
 from gateway import params
 from gateway.urls import Urls
 from schemas import payload
-from schemas.changes import Channels
-from schemas.errors import Conflict
+from schemas.errors import Conflict, FieldError, Invalid, NotFound
+from schemas.outputs import UNMAPPED
 from schemas.pages import Found, Page
 from schemas.payload import Kind
-from schemas.pipelines import Graph
+from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockRun, LogLine, Run, RunFilter, RunRow, Trigger
-from schemas.states import BlockState, LogLevel, Origin, RunState
-from schemas.store import logs, pipelines, runs
+from schemas.runs import BlockAttempt, BlockRun, Run, RunFilter, RunRow, Trigger
+from schemas.states import BlockState, OnPaused, Origin
+from schemas.store import changes, pipelines, runs
 from schemas.store.db import Database
 
 LARGEST_SHOWN_BODY = 25 << 20
@@ -27,21 +27,31 @@ _NULL = msgspec.Raw(b"null")
 class Runs:
     """Reads and steers runs; executing them is the runners' business."""
 
-    def __init__(self, db: Database, doorbell: Doorbell, *, urls: Urls, channels: Channels) -> None:
+    def __init__(self, db: Database, doorbell: Doorbell, *, urls: Urls) -> None:
         self._db = db
         self._doorbell = doorbell
         self._urls = urls
-        self._channels = channels
 
     async def trigger(self, pipeline_id: str, trigger: Trigger) -> Run:
-        """Queue a run; raises NotFound, Invalid (params), Conflict (run_key taken, or the file was never readable)."""
+        """Queue a run.
+
+        Raises NotFound, Invalid (params, or no such run as `triggered_by`), or Conflict when the run_key is taken, the
+        pipeline is paused and rejects, or its file was never readable.
+        """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
+        refuse_if_paused(pipeline)
         params.check(trigger.variables, pipeline)
+        if trigger.triggered_by is not None:
+            await self._expect_run(trigger.triggered_by)
         run_id = await runs.create(self._db, pipeline_id, trigger)
-        self._doorbell.ring([Ring(run_id, 0, pipeline_id)])
+        self._doorbell.ring([Ring(run_id, 0, pipeline_id, pipeline.queue)])
         return await self.get(str(run_id))
+
+    async def row(self, key: str) -> RunRow:
+        """Read a run without its blocks and the body of its event; raises NotFound."""
+        return await runs.get(self._db, key, largest_body=0)
 
     async def find(self, key: str) -> uuid.UUID:
         """Resolve an id or number; raises NotFound."""
@@ -60,31 +70,20 @@ class Runs:
         rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
         return Found([self._show(row, ()) for row in rows], found.stopped_at)
 
-    async def cancel(self, key: str) -> Run:
-        """Ask a run to end; raises NotFound, or Conflict when it has ended already."""
+    async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
+        """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""
         run_id = await runs.find_id(self._db, key)
-        state = await runs.cancel(self._db, run_id)
-        if state is None:
-            ended = await self.get(key)
-            raise Conflict(f"Run {run_id} has ended already: {ended.state}.", state=ended.state)
-        channel = self._channels.cancel if state is RunState.RUNNING else self._channels.changes
-        await self._doorbell.announce(channel, [run_id])
-        return await self.get(key)
+        after, limit = page.after_number, page.limit + 1
+        found = await changes.attempts(self._db, run_id, block_id, map_index=map_index, after=after, limit=limit)
+        if not found and all(block.block_id != block_id for block in (await self.get(key)).block_runs):
+            raise NotFound(f"Run {key} has no block {block_id!r}.")
+        return found
 
-    async def list_logs(
-        self, key: str, page: Page, *, block_id: str | None, level: LogLevel | None, attempt: int | None
-    ) -> list[LogLine]:
-        """Read log lines in order, of this level and the more severe ones; raises NotFound."""
-        run_id = await runs.find_id(self._db, key)
-        return await logs.list_page(
-            self._db,
-            run_id,
-            after=page.after_number,
-            block_id=block_id,
-            levels=None if level is None else _from(level),
-            attempt=attempt,
-            limit=page.limit + 1,
-        )
+    async def _expect_run(self, run_id: uuid.UUID) -> None:
+        try:
+            await runs.find_id(self._db, str(run_id))
+        except NotFound as error:
+            raise Invalid(error.message, errors=(FieldError("/triggered_by", error.message),)) from None
 
     def _show(self, row: RunRow, block_runs: Sequence[BlockRun]) -> Run:
         return Run(
@@ -106,20 +105,35 @@ class Runs:
         return msgspec.Raw(payload.as_json(row.event_kind, row.event_body, content_type=content_type, url=url))
 
 
+def refuse_if_paused(pipeline: Pipeline) -> None:
+    """Let a call to a paused pipeline through unless that rejects; raises Conflict."""
+    if pipeline.is_paused and pipeline.on_paused is OnPaused.REJECT:
+        raise Conflict(
+            f"Pipeline {pipeline.id} is paused and rejects runs: `penstock pipelines unpause {pipeline.id}`, or PATCH "
+            f'/v1/pipelines/{pipeline.id} with {{"is_paused": false}}, lets it run again.'
+        )
+
+
 _SHARED = tuple(name for name in Run.__struct_fields__ if name in RunRow.__struct_fields__)
 
 
-def _from(level: LogLevel) -> list[LogLevel]:
-    levels = list(LogLevel)
-    return levels[levels.index(level) :]
-
-
 def _in_order(begun: Sequence[BlockRun], graph: Graph | None) -> list[BlockRun]:
-    """Put the blocks in the order of the graph; those without a row are pending."""
-    by_id = {block.block_id: block for block in begun}
+    """Put the blocks in the order of the graph, each before its items; a block without a row is pending.
+
+    Callbacks come last, and only those that were called.
+    """
     if graph is None:
         return list(begun)
-    return [by_id.get(block.id) or _pending(block.id) for block in graph.blocks]
+    by_id: dict[str, list[BlockRun]] = {block.id: [] for block in (*graph.blocks, *graph.callbacks)}
+    for block_run in begun:
+        by_id.get(block_run.block_id, []).append(block_run)
+    for block in graph.blocks:
+        by_id[block.id] = sorted(by_id[block.id], key=_item) or [_pending(block.id)]
+    return [block_run for of_a_block in by_id.values() for block_run in of_a_block]
+
+
+def _item(block_run: BlockRun) -> int:
+    return UNMAPPED if block_run.map_index is None else block_run.map_index
 
 
 def _pending(block_id: str) -> BlockRun:

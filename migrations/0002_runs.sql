@@ -94,10 +94,13 @@ CREATE UNIQUE INDEX one_run_per_item_of_an_event ON runs
     WHERE event_id IS NOT NULL;
 CREATE UNIQUE INDEX one_run_per_slot ON runs (schedule_id, logical_date) WHERE origin = 'time';
 CREATE UNIQUE INDEX one_run_per_date_of_a_backfill ON runs (backfill_id, logical_date) WHERE origin = 'backfill';
-CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, id) WHERE backfill_id IS NOT NULL;
+CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, queue, id) WHERE backfill_id IS NOT NULL;
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
+CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
+    WHERE origin = 'resume' AND state IN ('queued', 'running');
 DROP INDEX runs_queued;
 CREATE INDEX runs_queued ON runs (pipeline_id, schedule_id, queue, id) WHERE state = 'queued' AND backfill_id IS NULL;
+CREATE INDEX runs_begun ON runs (pipeline_id, id) WHERE state = 'queued' AND started_at IS NOT NULL;
 
 -- G4: the system writes one terminal state, once. Only a person may overrule it, and then the row says when.
 DROP TRIGGER a_terminal_state_is_final ON runs;
@@ -179,8 +182,31 @@ CREATE TABLE audit (
     details json NOT NULL DEFAULT '{}'
 );
 CREATE INDEX audit_of_a_subject ON audit (subject, id);
+CREATE INDEX audit_of_an_action ON audit (action, id);
+CREATE INDEX audit_of_a_caller ON audit (caller, id);
 
--- 7. Lists of a million runs: an index for each filter that may match few rows among many. Those on the way of a delivery
+-- 7. Who may take a run, and when.
+
+ALTER TABLE runners ADD queues text[] NOT NULL DEFAULT '{default}';
+
+-- Which lane of a pipeline under a limit was the last to start a run, so that the next one comes first.
+CREATE TABLE turns (
+    pipeline_id text PRIMARY KEY,
+    lane text NOT NULL
+);
+
+CREATE INDEX schedules_with_an_sla ON schedules (id) WHERE sla_s IS NOT NULL;
+CREATE INDEX schedules_with_a_queue_age ON schedules (id) WHERE max_queue_age_s IS NOT NULL;
+
+-- Whether a queued run waits because its pipeline or its schedule is paused; a run without a schedule has nulls there.
+-- `run` on the schedule lets its runs start although either is paused; `run` on the pipeline, although the pipeline is.
+CREATE FUNCTION is_held(pipeline_is_paused boolean, pipeline_on_paused text, schedule_is_paused boolean,
+                        schedule_on_paused text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT schedule_on_paused IS DISTINCT FROM 'run'
+       AND (coalesce(schedule_is_paused, false) OR (pipeline_is_paused AND pipeline_on_paused <> 'run'))
+$$;
+
+-- 8. Lists of a million runs: an index for each filter that may match few rows among many. Those on the way of a delivery
 -- are partial, so that accepting one writes no more than `runs_waiting`.
 
 CREATE INDEX runs_waiting ON runs (id) WHERE state = 'queued';      -- the newest and the oldest that wait; counting them
@@ -200,7 +226,7 @@ CREATE FUNCTION mentions(body bytea, letters text) RETURNS boolean LANGUAGE sql 
                   lower(encode(convert_to(letters, 'UTF8'), 'escape') COLLATE "C")) > 0
 $$;
 
--- 8. What a calendar counts: hours in which every run has ended are counted once. An hour is closed when it has the row of
+-- 9. What a calendar counts: hours in which every run has ended are counted once. An hour is closed when it has the row of
 -- all pipelines, whose pipeline_id is ''. Ids carry the moment in which they were made, and a run counts in that hour.
 
 CREATE TABLE tallies (
@@ -233,7 +259,7 @@ CREATE TRIGGER a_marked_run_is_counted_anew AFTER UPDATE OF state ON runs FOR EA
     WHEN (OLD.finished_at IS NOT NULL AND NEW.state <> OLD.state)
     EXECUTE FUNCTION recount_marked_run();
 
--- 9. Purges: a row says how far one got, and the runners' housekeeping moves it on, step by step.
+-- 10. Purges: a row says how far one got, and the runners' housekeeping moves it on, step by step.
 
 CREATE TABLE purges (
     id uuid PRIMARY KEY,

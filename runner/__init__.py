@@ -17,12 +17,19 @@
     def count(load: list[dict]) -> int:  # a parameter named like a block receives its output
         return len(load)
 
-The functions stay as they are, so a unit test calls `count([{"id": 1}])` or `await load(Run(params=Params()))`.
+    @orders.callback("failure")
+    def tell(run: Run[Params]) -> None:
+        run.log.error("the run failed", error=str(run.error))
+
+A block waits for others without their output by `after=["count"]`, goes on after failures by `trigger_rule="all_done"`,
+is executed once for each item of a list by `map="load"`, and may return `Skip("why")` or `Branch("count")` instead of
+data. The functions stay as they are, so a unit test calls `count([{"id": 1}])` or `await load(Run(params=Params()))`.
 Blocks run in warm child processes that serve many runs: what a module opens once (a client, a model) is kept for the
 next call, and so is what a block changes in its process (`os.chdir`, `os.environ`).
 """
 
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, pipeline
+from runner.returns import Branch, Skip
 
-__all__ = ["Cancelled", "Log", "Pipeline", "Run", "pipeline"]
+__all__ = ["Branch", "Cancelled", "Log", "Pipeline", "Run", "Skip", "pipeline"]

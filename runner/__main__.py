@@ -18,13 +18,14 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.scheduler import Scheduler
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
 from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
-from schemas.listener import Listener
+from schemas.listener import Hear, Listener
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -42,7 +43,8 @@ class Runner:
         self._directory = Path(config.pipelines)
         self._db = Database(config.database_url, size=config.database_pool, name="penstock runner")
         self._redis = queue.connect(config.redis_url)
-        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix)
+        queues = config.queues.split(",")
+        self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
@@ -57,13 +59,14 @@ class Runner:
             hosts=self._hosts,
             recorder=self._recorder,
             owned=owned,
+            queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
         self._worker = DoorbellWorker(
             self._jobs.execute_run,
             self._doorbell,
             pool=self._redis,
-            prefix=config.redis_prefix,
+            queue=queue.queue_name(config.redis_prefix, queues[0]),
             max_jobs=config.max_runs,
         )
         self._sweeper = Sweeper(
@@ -74,10 +77,16 @@ class Runner:
             start_without_doorbell=self._worker.start_without_doorbell,
         )
         self._housekeeping = Housekeeping(self._db, config)
-        channels = Channels(config.redis_prefix)
-        self._listener = Listener(
-            config.redis_url, {channels.wake: self._worker.hear, channels.cancel: self._lease.hear_cancel}
-        )
+        self._scheduler = Scheduler(self._db, self._doorbell)
+        self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
+
+    def _ears(self, channels: Channels) -> dict[str, Hear]:
+        """Say who listens to which channel."""
+        return {
+            channels.wake: self._worker.hear,
+            channels.cancel: self._lease.hear_cancel,
+            channels.registry: self._sweeper.hear_registry,
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Execute runs until `stop`, then drain; raises SettingsError when this runner must not start."""
@@ -91,12 +100,14 @@ class Runner:
         await self._lease.start()
         await self._sweeper.start()
         await self._housekeeping.start()
+        await self._scheduler.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
         log.info("runner is ready", runner_id=str(self._lease.runner_id))
         await stop.wait()
         log.info("runner drains")
+        self._jobs.drain()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])
@@ -105,6 +116,7 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
+        await self._scheduler.stop()
         await self._sweeper.stop()
         await self._housekeeping.stop()
         await self._hosts.stop()

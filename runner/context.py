@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from schemas.payload import Kind, decode
-from schemas.states import LogLevel
+from schemas.runs import RunError
+from schemas.states import LogLevel, RunState
 
 P = TypeVar("P")
 LogSink = Callable[[LogLevel, str, dict[str, Any]], None]
@@ -74,6 +75,8 @@ class Run(Generic[P]):
     """The run that a block works for. Ask for it with a parameter named `run` or annotated `Run[Params]`.
 
     In a unit test build one yourself: `Run(params=Params(region="eu"), event_variables={"ref": "main"})`.
+    `map_index` counts the items of a mapped block from 0. A callback finds in `state` and `error` how the run, or the
+    block named by `about`, has ended.
     """
 
     def __init__(
@@ -90,6 +93,10 @@ class Run(Generic[P]):
         event_id: uuid.UUID | None = None,
         logical_date: dt.datetime | None = None,
         attempt: int = 1,
+        map_index: int | None = None,
+        state: str = RunState.RUNNING,
+        error: RunError | None = None,
+        about: str | None = None,
         log: Log | None = None,
     ) -> None:
         self.params: P = cast(P, params)
@@ -103,6 +110,10 @@ class Run(Generic[P]):
         self.event_id = event_id
         self.logical_date = logical_date
         self.attempt = attempt
+        self.map_index = map_index
+        self.state = state
+        self.error = error
+        self.about = about
         self.log = log or Log(to_logging)
 
     @property
@@ -114,8 +125,11 @@ class Run(Generic[P]):
 
     @property
     def idempotency_key(self) -> str:
-        """The same text in every attempt of this block in this run: give it to outside systems that deduplicate."""
-        return f"{self.id}:{self.block_id}"
+        """The same text in every attempt of this block, or of this item of a mapped block, in this run.
+
+        Give it to outside systems that deduplicate.
+        """
+        return f"{self.id}:{self.block_id}" + ("" if self.map_index is None else f":{self.map_index}")
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.pipeline_id}, block {self.block_id}, attempt {self.attempt}>"

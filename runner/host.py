@@ -27,8 +27,10 @@ import msgspec
 from runner.capture import Capture, Outbox
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, Step
-from runner.modules import PipelineFiles
+from runner.lines import clean
+from runner.modules import LoadedPipeline, PipelineFiles
 from runner.outputs import decode, encode
+from runner.returns import Branch, Skip
 from runner.tracebacks import explain, format_traceback, message_of
 from runner.wire import (
     Call,
@@ -36,10 +38,13 @@ from runner.wire import (
     Described,
     Failed,
     FrameBuffer,
+    Outcome,
     Ready,
     Reason,
     Refused,
     Reply,
+    Report,
+    Skipped,
     Succeeded,
     pack,
     requests,
@@ -115,17 +120,22 @@ class BlockHost:
     def _describe(self, request: Describe) -> Described:
         return Described(definitions=self._files.describe(request.path))
 
-    def _execute(self, call: Call) -> Succeeded:
-        pipeline, step = self._find(call)
-        arguments = self._arguments(call, pipeline, step)
+    def _execute(self, call: Call) -> Outcome:
+        loaded = self._find(call)
+        step = loaded.steps[call.block_id]
+        arguments = self._arguments(call, loaded.pipeline, step)
         result = step.function(**arguments)
         if inspect.isawaitable(result):
             result = self._await(asyncio.ensure_future(result, loop=self._loop))
-        return Succeeded(
-            output=encode(result, block_id=call.block_id), row_count=len(result) if isinstance(result, list) else None
-        )
+        if isinstance(result, Skip):
+            return Skipped(reason=clean(str(result.reason)))
+        chosen = None
+        if isinstance(result, Branch):
+            chosen, result = _chosen(result, call, loaded), result.value
+        row_count = len(result) if isinstance(result, list) else None
+        return Succeeded(output=encode(result, block_id=call.block_id), row_count=row_count, chosen=chosen)
 
-    def _find(self, call: Call) -> tuple[Pipeline[Any], Step]:
+    def _find(self, call: Call) -> LoadedPipeline:
         loaded = self._files.get(call.path, call.pipeline_id, version=call.version)
         if loaded is None or call.block_id not in loaded.steps:
             raise Refused(
@@ -133,7 +143,7 @@ class BlockHost:
                 f"{call.path} no longer defines block {call.block_id!r} of pipeline {call.pipeline_id!r}: "
                 "it was edited after this run was planned",
             )
-        return loaded.pipeline, loaded.steps[call.block_id]
+        return loaded
 
     def _arguments(self, call: Call, pipeline: Pipeline[Any], step: Step) -> dict[str, Any]:
         try:
@@ -141,13 +151,14 @@ class BlockHost:
         except msgspec.MsgspecError as error:
             message = f"the variables do not fit the params of pipeline {call.pipeline_id!r}: {error}"
             raise Refused(Reason.PARAMS_INVALID, message) from None
-        missing = next((source for source in step.inputs.values() if source not in call.inputs), None)
+        given = call.inputs.keys() | call.gathered.keys()
+        missing = next((source for source in step.inputs.values() if source not in given), None)
         if missing is not None:
             message = (
                 f"block {call.block_id!r} takes the output of {missing!r}, which it did not when the run was planned"
             )
             raise Refused(Reason.INPUT_MISSING, message)
-        arguments = {name: decode(call.inputs[source]) for name, source in step.inputs.items()}
+        arguments = {name: _input(call, source) for name, source in step.inputs.items()}
         if step.run_parameters:
             arguments |= dict.fromkeys(step.run_parameters, self._run(call, params))
         return arguments
@@ -165,7 +176,9 @@ class BlockHost:
             event_id=call.event_id,
             logical_date=call.logical_date,
             attempt=call.attempt,
+            map_index=call.map_index,
             log=self._log,
+            **_told(call.report),
         )
 
     def _await(self, task: asyncio.Future[Any]) -> Any:
@@ -209,6 +222,31 @@ class BlockHost:
         """A fork of this process, made by user code, is no block host."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._connection.close()
+
+
+def _input(call: Call, source: str) -> Any:
+    if source in call.inputs:
+        return decode(call.inputs[source])
+    return [None if output is None else decode(output) for output in call.gathered[source]]
+
+
+def _told(report: Report | None) -> dict[str, Any]:
+    return {} if report is None else {"state": report.state, "error": report.error, "about": report.about}
+
+
+def _chosen(branch: Branch, call: Call, loaded: LoadedPipeline) -> tuple[str, ...]:
+    """Check that a branch names blocks directly behind it, and that there is one decision to make."""
+    behind = [step.block.id for step in loaded.steps.values() if call.block_id in getattr(step.block, "upstream", ())]
+    unknown = next((name for name in branch.chosen if name not in behind), None)
+    if call.map_index is not None:
+        problem = "it is mapped, and its items cannot choose for all of them"
+    elif unknown is not None:
+        problem = f"{unknown!r} is not directly behind it; there is {', '.join(behind) or 'no block'}"
+    else:
+        return branch.chosen
+    raise Refused(
+        Reason.BRANCH_UNKNOWN, f"block {call.block_id!r} returned {branch.chosen!r} as a Branch, but {problem}"
+    )
 
 
 def main() -> None:

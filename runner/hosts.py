@@ -74,26 +74,38 @@ class Hosts:
         timeout: float | None,  # noqa: ASYNC109  (the block's own; it becomes an outcome, not an exception)
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
+        ready_at: float | None = None,
     ) -> Outcome:
         """Execute one block in a host of its own; waits for a free one, first come, first served.
 
-        The outcome is a value: nothing that user code does raises here. `timeout` counts from when a host has the call.
+        The outcome is a value: nothing that user code does raises here. `timeout` counts from when a host has the call,
+        the outcome's `queue_ms` from `ready_at` (seconds on the loop's clock) or, without it, from now.
         `on_log` gets every line in order; when it returns an awaitable, the host's output is not read further until
         that is done. Cancelling the caller kills the host.
         """
+        clock = asyncio.get_running_loop().time
+        ready_at = clock() if ready_at is None else ready_at
         child = await self._lend(cancelled)
+        queue_ms = round((clock() - ready_at) * 1000)
         if isinstance(child, Failed):
-            return msgspec.structs.replace(child, error=msgspec.structs.replace(child.error, block_id=call.block_id))
+            error = msgspec.structs.replace(child.error, block_id=call.block_id)
+            return msgspec.structs.replace(child, error=error, queue_ms=queue_ms)
         try:
-            return await child.call(call, within=timeout, on_log=on_log, cancelled=cancelled)
+            outcome = await child.call(call, within=timeout, on_log=on_log, cancelled=cancelled)
         finally:
             self._take_back(child)
+        return msgspec.structs.replace(outcome, queue_ms=queue_ms) if queue_ms else outcome
 
     def retire(self) -> None:
         """Replace every host, busy ones after their block: edited files and what they import are then loaded anew."""
         self._outdated |= self._busy
         self._dismiss_idle()
         self._fill()
+
+    @property
+    def limit(self) -> int:
+        """How many blocks are executed at the same time at most."""
+        return self._limit
 
     @property
     def size(self) -> int:

@@ -1,12 +1,14 @@
 """What a runner does when the doorbell rings: claim the run in Postgres, have it executed, let go of it.
 
 Rings that come together are claimed together. A ring that nobody can claim (taken, cancelled, paused, at its limit) is
-no error: the run's row says what is true, and the sweeper rings again when it is due.
+no error: the run's row says what is true, and the sweeper rings again when it is due. Under a limit of active runs a
+ring starts whichever run is next, and whoever ends one goes on with the next one by itself.
 """
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -21,7 +23,7 @@ from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
 from schemas.runs import Claimed, RunError
-from schemas.states import RunState
+from schemas.states import Origin, RunState
 from schemas.store import leases, ledger
 from schemas.store.db import Database
 
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 CLAIM_HOLD_S = 10.0
 RETRY_S = 0.2
+NEVER_RUNG = -1  # the dispatch of a ring that only says at which pipeline to look
 
 
 class Jobs:
@@ -44,6 +47,7 @@ class Jobs:
         hosts: Hosts,
         recorder: Recorder,
         owned: dict[uuid.UUID, Ownership],
+        queues: Collection[str],
         slot_freed: Callable[[], None],
     ) -> None:
         self._db = db
@@ -53,21 +57,45 @@ class Jobs:
         self._hosts = hosts
         self._recorder = recorder
         self._owned = owned
+        self._queues = frozenset(queues)
         self._slot_freed = slot_freed
+        self._is_draining = False
         self._is_letting_go = False
         self._claims: GroupCommit[Ring, Claimed | None] = GroupCommit(self._claim, hold_s=CLAIM_HOLD_S)
 
     async def execute_run(self, ctx: dict[Any, Any]) -> None:
-        """Take the run of one ring, if it can be taken, and execute it to its end. This is the arq job."""
+        """Take the run of one ring, if it can be taken, and execute it to its end. This is the arq job.
+
+        Under a limit it goes on with the next run of the pipeline, until none is left that may start.
+        """
         try:
-            claimed = await self._claims.submit(Ring.parse(ctx["job_id"]))
+            ring = Ring.parse(ctx["job_id"])
         except ValueError:
             log.warning("a ring is none of ours", job_id=ctx["job_id"])
+            return
+        claimed = await self._answer(ring)
+        ctx["answered"]()
+        while claimed is not None:
+            await self._own(claimed)
+            claimed = await self._follow(claimed) if claimed.is_limited else None
+
+    async def _answer(self, ring: Ring) -> Claimed | None:
+        try:
+            return await self._claims.submit(ring)
         except Unavailable:
             log.warning("a ring was not answered, the sweeper will ring again")
-        else:
-            if claimed is not None:
-                await self._own(claimed)
+            return None
+
+    async def _follow(self, ended: Claimed) -> Claimed | None:
+        """Take the run that comes after one that made room under its limits; who drains leaves it to others."""
+        if self._is_draining:
+            self._slot_freed()
+            return None
+        return await self._answer(Ring(ended.id, NEVER_RUNG))
+
+    def drain(self) -> None:
+        """Begin no run after the one that each job has."""
+        self._is_draining = True
 
     def let_go(self) -> None:
         """End the blocks of all owned runs and write nothing more; the lease hands the runs back."""
@@ -82,13 +110,17 @@ class Jobs:
     async def _claim(self, rings: list[Ring]) -> Sequence[Claimed | None]:
         """Claim what can be claimed and tell watchers; owned from this moment on."""
         versions = {} if self._is_letting_go else self._library.versions
-        claimed = await leases.claim(self._db, rings, runner_id=self._lease.runner_id, versions=versions)
+        claimed = await leases.claim(
+            self._db, rings, runner_id=self._lease.runner_id, versions=versions, queues=self._queues
+        )
         by_id = {run.id: run for run in claimed}
         self._owned.update((run.id, Ownership(run)) for run in claimed)
         self._doorbell.tell(by_id)
         if self._is_letting_go:
             self.let_go()
-        return [by_id.pop(ring.run_id, None) for ring in rings]
+        answers = [by_id.pop(ring.run_id, None) for ring in rings]
+        others = iter(by_id.values())  # came first under a limit, and take the place of those that were rung
+        return [answer or next(others, None) for answer in answers]
 
     async def _own(self, run: Claimed) -> None:
         ownership, page = self._owned[run.id], self._recorder.page(run)
@@ -102,8 +134,6 @@ class Jobs:
         finally:
             if ownership.reason is not Reason.RELEASED and self._owned.get(run.id) is ownership:
                 del self._owned[run.id]
-            if run.is_limited:
-                self._slot_freed()
 
     async def _execute(self, ownership: Ownership, page: Page) -> None:
         run = ownership.run
@@ -112,9 +142,23 @@ class Jobs:
             page.run(RunState.FAILED, RunError(type="PipelineGone", message="The pipeline's file is gone."))
             await page.commit()
             return
-        begun = await self._begun_blocks(run) if run.epoch > 1 else ()  # a released run counts its attempts anew
-        executor = Executor(definition, ownership, page=page, hosts=self._hosts)
-        await executor.execute(begun)
+        is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
+        begun = await self._begun_blocks(run) if is_begun else ()
+        executor = Executor(definition, ownership, page=page, hosts=self._hosts, queues=self._queues)
+        with _stopped_in_time(ownership):
+            elsewhere = await executor.execute(begun)
+        if elsewhere is not None:
+            await self._hand_over(run, elsewhere)
+
+    async def _hand_over(self, run: Claimed, queue: str) -> None:
+        """Give a run to those who serve the queue of its next blocks; they go on as after a crash."""
+        while True:
+            try:
+                rings = await leases.hand_over(self._db, run.id, run.epoch, queue=queue)
+            except Unavailable:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return self._doorbell.ring(rings)
 
     async def _begun_blocks(self, run: Claimed) -> Sequence[Any]:
         while True:
@@ -130,3 +174,20 @@ class Jobs:
             await page.commit()
         except Exception:
             log.exception("failure not recorded", run_id=str(run.id))
+
+
+@contextmanager
+def _stopped_in_time(ownership: Ownership) -> Iterator[None]:
+    """Stop a run when its time is up, as the database counts it: at once, if that was so before it was taken over."""
+    left = ownership.run.time_left_s
+    if left is None:
+        yield
+    elif left <= 0:
+        ownership.stop(Reason.TIMED_OUT)
+        yield
+    else:
+        timer = asyncio.get_running_loop().call_later(left, ownership.stop, Reason.TIMED_OUT)
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import asyncpg
 import structlog
@@ -74,13 +74,15 @@ class Lease:
 
     async def _register(self) -> None:
         name = f"{socket.gethostname()}:{os.getpid()}"
-        await leases.register(self._db, self.runner_id, name=name, lease_s=self._settings.lease_s)
+        queues = self._settings.queues.split(",")
+        await leases.register(self._db, self.runner_id, name=name, lease_s=self._settings.lease_s, queues=queues)
 
     async def _renew_for_ever(self) -> None:
         trusted_until = time.monotonic() + self._settings.lease_s - MARGIN_S
         while True:
             self._wake.clear()
             begun = time.monotonic()
+            held = list(self._owned.values())
             try:
                 async with asyncio.timeout(self._settings.lease_s / 2):
                     beat = await leases.beat(self._db, self.runner_id, lease_s=self._settings.lease_s)
@@ -95,7 +97,7 @@ class Lease:
                 await self._start_over()
             else:
                 self._clock.learn(beat.now, sent_at=begun, received_at=time.monotonic())
-                await self._obey(beat)
+                await self._obey(beat, held)
             trusted_until = begun + self._settings.lease_s - MARGIN_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.heartbeat_s):
@@ -106,7 +108,14 @@ class Lease:
             self._lose_everything("the lease could not be renewed")
         await asyncio.sleep(RETRY_S)
 
-    async def _obey(self, beat: leases.Beat) -> None:
+    async def _obey(self, beat: leases.Beat, held: Sequence[Ownership]) -> None:
+        """Stop what shall be cancelled and what is not ours any more, and hand back what we do not know to be ours.
+
+        `held` is what was ours before the beat was sent: what it does not hear of has ended or was taken away.
+        """
+        for ownership in held:
+            if ownership.run.id not in beat.owned:
+                ownership.stop(Reason.LOST)
         for run_id in beat.cancel & self._owned.keys():
             self._owned[run_id].stop(Reason.CANCELLED)
         # Ours in the database, unknown here, and that twice in a row: a claim was committed but never heard of.

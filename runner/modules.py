@@ -97,6 +97,8 @@ class PipelineFiles:
             params_schema=pipeline.params_schema,
             doc=file.doc if pipeline.doc is None else pipeline.doc,
             max_active_runs=pipeline.max_active_runs,
+            queue=pipeline.queue,
+            run_timeout_s=pipeline.timeout,
         )
         try:
             return msgspec.structs.replace(definition, graph=pipeline.graph())

@@ -9,6 +9,7 @@ from schemas.runs import Claimed
 class Reason(Enum):
     """Why a run stops before its blocks are done; a later, stronger reason replaces a weaker one."""
 
+    TIMED_OUT = auto()  # its time is up: the run ends as failed
     CANCELLED = auto()  # somebody asked for it: the run ends as cancelled
     RELEASED = auto()  # this runner drains: the run goes back to the queue
     LOST = auto()  # the lease is gone: nothing more may be written
@@ -21,12 +22,15 @@ class Ownership:
         self.run = run
         self.reason: Reason | None = None
         self.stopped = asyncio.Event()
+        self.gone = asyncio.Event()  # and callbacks stop, too
 
     def stop(self, reason: Reason) -> None:
         """Let no new block start, and end those that execute."""
         if self.reason is None or reason.value > self.reason.value:
             self.reason = reason
         self.stopped.set()
+        if not self.may_write:
+            self.gone.set()
 
     @property
     def may_write(self) -> bool:

@@ -31,7 +31,7 @@ class _Leaf:
 
     def __init__(self, run_id: uuid.UUID, epoch: int) -> None:
         self.run = RunEntry(run_id, epoch, 0)
-        self.blocks: dict[str, BlockEntry] = {}  # a block that began and ended in one commit is one row
+        self.blocks: dict[tuple[str, int], BlockEntry] = {}  # a block that began and ended in one commit is one row
         self.outputs: list[OutputEntry] = []
         self.changes: list[ChangeEntry] = []
         self.logs: list[LogEntry] = []
@@ -64,35 +64,48 @@ class Page:
         state: BlockState,
         attempt: int,
         *,
+        map_index: int = UNMAPPED,
         row_count: int | None = None,
+        queue_ms: int | None = None,
         duration_ms: int | None = None,
         error: RunError | None = None,
         output: Output | None = None,
     ) -> None:
-        """Write where a block stands, and its output once it has one."""
+        """Write where a block, or an item of a mapped one, stands, and its output once it has one."""
         leaf, now, encoded = self._open(), time.monotonic(), _error(error)
-        before = leaf.blocks.get(block_id)
-        entry = BlockEntry(self._run_id, block_id, state, attempt, row_count, duration_ms, error=encoded)
+        before = leaf.blocks.get((block_id, map_index))
+        entry = BlockEntry(
+            self._run_id, block_id, state, attempt, row_count, duration_ms, None, None, encoded, map_index, queue_ms
+        )
         if state is BlockState.RUNNING:
             entry.began_at = now
         elif state is not BlockState.PENDING:
             entry.began_at = before.began_at if before else None
             entry.ended_at = now
-        leaf.blocks[block_id] = entry
+        leaf.blocks[block_id, map_index] = entry
         if output is not None:
-            leaf.outputs.append(_output(self._run_id, block_id, output))
-        seq = self._next(leaf)
-        leaf.changes.append(
-            ChangeEntry(self._run_id, seq, now, "block", state, block_id, attempt, row_count, duration_ms, encoded)
+            leaf.outputs.append(_output(self._run_id, block_id, map_index, output))
+        change = ChangeEntry(
+            self._run_id, self._next(leaf), now, "block", state, block_id, attempt, row_count, duration_ms, encoded
         )
+        change.map_index, change.queue_ms = _shown(map_index), queue_ms
+        leaf.changes.append(change)
 
-    def log(self, block_id: str, attempt: int, *, level: LogLevel, message: str, fields: dict[str, object]) -> None:
+    def log(
+        self,
+        block_id: str,
+        attempt: int,
+        *,
+        map_index: int = UNMAPPED,
+        level: LogLevel,
+        message: str,
+        fields: dict[str, object],
+    ) -> None:
         """Write one line of a block's log."""
-        leaf = self._open()
-        encoded = _encode(fields)
-        leaf.logs.append(
-            LogEntry(self._run_id, self._next(leaf), time.monotonic(), block_id, attempt, level, message, encoded)
-        )
+        leaf, now, encoded = self._open(), time.monotonic(), _encode(fields)
+        line = LogEntry(self._run_id, self._next(leaf), now, block_id, attempt, level, message, encoded)
+        line.map_index = _shown(map_index)
+        leaf.logs.append(line)
 
     async def commit(self) -> None:
         """Wait until everything written so far is committed; raises LeaseLost when the run is no longer ours."""
@@ -160,8 +173,12 @@ def _of_newest_claims(leaves: Sequence[_Leaf]) -> list[_Leaf]:
     return [leaf for leaf in leaves if leaf.run.epoch == newest[leaf.run.run_id]]
 
 
-def _output(run_id: uuid.UUID, block_id: str, output: Output) -> OutputEntry:
-    return OutputEntry(run_id, block_id, UNMAPPED, output.format, output.data, output.object, output.size)
+def _output(run_id: uuid.UUID, block_id: str, map_index: int, output: Output) -> OutputEntry:
+    return OutputEntry(run_id, block_id, map_index, output.format, output.data, output.object, output.size)
+
+
+def _shown(map_index: int) -> int | None:
+    return None if map_index == UNMAPPED else map_index
 
 
 def _error(error: RunError | None) -> bytes | None:

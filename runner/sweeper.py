@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from runner.deadlines import Deadlines
 from runner.library import Library
 from schemas import tasks
 from schemas.errors import PenstockError
@@ -44,7 +45,9 @@ class Sweeper:
         self._db = db
         self._doorbell = doorbell
         self._settings = settings
+        self._queues = settings.queues.split(",")
         self._library = library
+        self._deadlines = Deadlines(db, doorbell)
         self._start_without_doorbell = start_without_doorbell
         self._partitions_at = 0.0
         self._wake = asyncio.Event()
@@ -52,6 +55,10 @@ class Sweeper:
 
     def wake(self) -> None:
         """Look soon: a slot became free that other runs may wait for."""
+        self._wake.set()
+
+    def hear_registry(self, _payload: bytes | None) -> None:
+        """Look soon: something was set up anew, and runs that waited may be due."""
         self._wake.set()
 
     async def start(self) -> None:
@@ -65,9 +72,10 @@ class Sweeper:
     async def sweep(self) -> None:
         """Look once; raises Unavailable."""
         await self._reclaim()
-        due = await leases.find_due(self._db, list(self._library.versions), older_than_s=GRACE_S)
+        due = await leases.find_due(self._db, self._library.versions, older_than_s=GRACE_S, queues=self._queues)
         if due:
             await self._ring_again(due)
+        await self._deadlines.look()
         await self._ensure_partitions()
 
     async def _ring_again(self, due: Sequence[Ring]) -> None:

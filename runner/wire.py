@@ -30,6 +30,8 @@ class Reason(StrEnum):
     INPUT_MISSING = "InputMissing"
     OUTPUT_INVALID = "OutputInvalid"
     OUTPUT_TOO_LARGE = "OutputTooLarge"
+    BRANCH_UNKNOWN = "BranchUnknown"
+    MAP_INVALID = "MapInvalid"
     HOST_DIED = "HostDied"
     TIMEOUT = "Timeout"
     CANCELLED = "Cancelled"
@@ -50,9 +52,20 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True
     """Anything that goes over the wire."""
 
 
+class Report(Frame, frozen=True, kw_only=True):
+    """What a callback is told: how the run, or the block that `about` names, has ended."""
+
+    state: str
+    error: RunError | None = None
+    about: str | None = None
+
+
 class Call(Frame, frozen=True, kw_only=True):
-    """Execute one block. `path` is relative to the pipelines directory, `variables` is a JSON object as text,
-    `inputs` holds the output of each upstream block by block id."""
+    """Execute one block, one item of a mapped one, or a callback, which comes with a `report`.
+
+    `path` is relative to the pipelines directory, `variables` is a JSON object as text, `inputs` holds the output of
+    each upstream block by block id, `gathered` those of mapped ones: item by item, None for one that was skipped.
+    """
 
     path: str
     version: str
@@ -67,6 +80,9 @@ class Call(Frame, frozen=True, kw_only=True):
     variables: bytes = b"{}"
     event: EventBody | None = None
     inputs: dict[str, Output] = {}
+    gathered: dict[str, list[Output | None]] = {}
+    map_index: int | None = None
+    report: Report | None = None
 
 
 class Describe(Frame, frozen=True, kw_only=True):
@@ -88,11 +104,21 @@ class LogFrame(Frame, frozen=True, kw_only=True):
 
 
 class Succeeded(Frame, frozen=True, kw_only=True):
-    """The block returned; `row_count` is the length of a list."""
+    """The block returned; `row_count` is the length of a list, `chosen` the blocks that a Branch lets go on."""
 
     output: Output
     row_count: int | None = None
+    chosen: tuple[str, ...] | None = None
     duration_ms: int = 0
+    queue_ms: int = 0
+
+
+class Skipped(Frame, frozen=True, kw_only=True):
+    """The block had nothing to do."""
+
+    reason: str
+    duration_ms: int = 0
+    queue_ms: int = 0
 
 
 class Failed(Frame, frozen=True, kw_only=True):
@@ -101,6 +127,7 @@ class Failed(Frame, frozen=True, kw_only=True):
     reason: Reason
     error: RunError
     duration_ms: int = 0
+    queue_ms: int = 0
 
     @property
     def is_worth_retrying(self) -> bool:
@@ -114,8 +141,8 @@ class Described(Frame, frozen=True, kw_only=True):
     definitions: tuple[Definition, ...]
 
 
-Outcome = Succeeded | Failed
-Reply = Succeeded | Failed | Described
+Outcome = Succeeded | Skipped | Failed
+Reply = Outcome | Described
 
 Request = Call | Describe
 Answer = Ready | LogFrame | Reply

@@ -7,6 +7,7 @@ With `schemas/queue.py` this is all that knows arq (0.28, in maintenance mode).
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from schemas.queue import JOB_NAME, REDIS_FAULTS, Doorbell, Ring, decode_job, encode_job, queue_name
+from schemas.queue import JOB_NAME, REDIS_FAULTS, Doorbell, Ring, decode_job, encode_job
 
 log = structlog.get_logger()
 
@@ -32,12 +33,12 @@ class DoorbellWorker(Worker):
     """Starts one job for each ring, as many at once as `max_jobs`."""
 
     def __init__(
-        self, execute_run: ExecuteRun, doorbell: Doorbell, *, pool: ArqRedis, prefix: str, max_jobs: int
+        self, execute_run: ExecuteRun, doorbell: Doorbell, *, pool: ArqRedis, queue: str, max_jobs: int
     ) -> None:
         super().__init__(
             [func(execute_run, name=JOB_NAME, keep_result=0, max_tries=NO_LIMIT)],  # type: ignore[arg-type]
             redis_pool=pool,
-            queue_name=queue_name(prefix),
+            queue_name=queue,
             max_jobs=max_jobs,
             job_timeout=NO_TIMEOUT_S,
             keep_result=0,
@@ -52,6 +53,8 @@ class DoorbellWorker(Worker):
         self._doorbell = doorbell
         self._rung = asyncio.Event()
         self._has_more = False  # as far as the last look could tell
+        self._unanswered: set[str] = set()
+        self._numbers = itertools.count()
 
     def hear(self, _payload: bytes | None) -> None:
         """Look at the queue now: the doorbell rang."""
@@ -60,7 +63,7 @@ class DoorbellWorker(Worker):
     def start_without_doorbell(self, rings: Iterable[Ring]) -> None:
         """Start these as far as there is room: for when Redis is away."""
         for ring in rings:
-            if self.allow_pick_jobs and len(self.tasks) < self.max_jobs and ring.job_id not in self.tasks:
+            if self.allow_pick_jobs and len(self.tasks) < self.max_jobs and ring.job_id not in self._unanswered:
                 self._start(ring.job_id)
 
     async def drain(self, seconds: float) -> None:
@@ -94,15 +97,19 @@ class DoorbellWorker(Worker):
         await self.heart_beat()
 
     def _start(self, job_id: str) -> None:
+        """Start a job; one that is rung again may still execute another run, so its id does not name the task."""
+        self._unanswered.add(job_id)
+        name = f"{job_id}:{next(self._numbers)}"
         task = asyncio.get_running_loop().create_task(self._run(job_id))
-        self.tasks[job_id] = task
-        task.add_done_callback(lambda _task: self._end(job_id))
+        self.tasks[name] = task
+        task.add_done_callback(lambda _task: self._end(name, job_id))
 
     async def _run(self, job_id: str) -> None:
-        await self._execute_run(self.ctx | {"job_id": job_id})
+        await self._execute_run(self.ctx | {"job_id": job_id, "answered": lambda: self._unanswered.discard(job_id)})
 
-    def _end(self, job_id: str) -> None:
-        self.tasks.pop(job_id, None)
+    def _end(self, name: str, job_id: str) -> None:
+        self.tasks.pop(name, None)
+        self._unanswered.discard(job_id)
         if self._has_more:  # let more slots become free: one claim for many runs is far cheaper than one for each
             self._has_more = False
             asyncio.get_running_loop().call_later(REFILL_AFTER_S, self._rung.set)

@@ -63,7 +63,7 @@ class Channels(msgspec.Struct, frozen=True):
 
     @property
     def registry(self) -> str:
-        """Schedules, tokens or keys changed: gateways forget what they remember."""
+        """Pipelines, schedules, tokens or keys changed: gateways forget what they remember, runners look at once."""
         return f"{self.prefix}:registry"
 
 

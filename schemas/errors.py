@@ -87,9 +87,15 @@ class Conflict(PenstockError):
 
 
 class TooLarge(PenstockError):
-    """The body is larger than allowed."""
+    """The body is larger than allowed; send a reference to it instead (a path, a key or a URL)."""
 
     code = "too_large"
+
+    @classmethod
+    def of_body(cls, limit: int) -> "TooLarge":
+        """Name the limit, in bytes, and the way around it."""
+        reference = "send a reference to it instead (a path, a key or a URL)"
+        return cls(f"The body is larger than {limit} bytes, the limit here: {reference}.", limit=limit)
 
 
 class Unavailable(PenstockError):

@@ -40,7 +40,16 @@ _clock = _Clock()
 
 def new_id() -> uuid.UUID:
     """Make a UUIDv7: 48 bits of milliseconds, a counter that starts at random, 32 random bits."""
-    ms, counter = _clock.next()
+    return _pack(*_clock.next())
+
+
+def ids_at(moment: dt.datetime, count: int) -> list[uuid.UUID]:
+    """Make UUIDv7s of a moment that somebody else's clock told, in ascending order."""
+    start = int.from_bytes(os.urandom(5), "big")
+    return [_pack(int(moment.timestamp() * 1000), start + number) for number in range(count)]
+
+
+def _pack(ms: int, counter: int) -> uuid.UUID:
     counter &= (1 << _COUNTER_BITS) - 1
     high, low = counter >> 30, counter & 0x3FFFFFFF
     random = int.from_bytes(os.urandom(4), "big")

@@ -7,30 +7,56 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.notify import Notify
-from schemas.states import OnPaused
+from schemas.states import CallbackOn, OnPaused, TriggerRule
 
 DEFAULT_QUEUE = "default"
 
 PipelineId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
 
 
-class Block(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One node of the graph: whose outputs it takes, and how often and how long it may try. Times are seconds."""
+class Executable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A function of the author under its id, and how often and how long it may try. Times are seconds."""
 
     id: str
-    upstream: tuple[str, ...] = ()
     retries: int = 0
     retry_delay: float = 1.0
     timeout: float | None = None
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
     doc: str = ""
 
 
-class Graph(msgspec.Struct, frozen=True):
-    """The blocks in an order in which each comes after its upstream."""
+class Block(Executable, frozen=True, kw_only=True, omit_defaults=True):
+    """One node of the graph.
+
+    It starts as `trigger_rule` says of its `upstream`, and takes the outputs of those that are not in `after`, item by
+    item of the one named by `map`. `queue` is None where the pipeline's own counts; `reads` and `writes` name datasets.
+    """
+
+    upstream: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    trigger_rule: TriggerRule = TriggerRule.ALL_SUCCESS
+    map: str | None = None
+    queue: str | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The blocks whose outputs it takes."""
+        return tuple(name for name in self.upstream if name not in self.after) if self.after else self.upstream
+
+
+class Callback(Executable, frozen=True, kw_only=True, omit_defaults=True):
+    """A function that is called when a block, or without one the run, has ended in this way."""
+
+    on: CallbackOn
+    block: str | None = None
+
+
+class Graph(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The blocks in an order in which each comes after its upstream, and the callbacks of blocks and run."""
 
     blocks: tuple[Block, ...]
+    callbacks: tuple[Callback, ...] = ()
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +73,16 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     run_timeout_s: float | None = None
     error: str | None = None
 
+    @property
+    def first_queue(self) -> str:
+        """The queue in which its runs begin: that of the first blocks if they agree, else the pipeline's."""
+        blocks = self.graph.blocks if self.graph else ()
+        first = {block.queue or self.queue for block in blocks if not block.upstream}
+        return first.pop() if len(first) == 1 else self.queue
+
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """A published pipeline as `/v1/pipelines` shows it."""
+    """A published pipeline as it is stored; `masked()` before `/v1/pipelines` shows it."""
 
     id: str
     version: str | None
@@ -66,6 +99,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    def masked(self) -> "Pipeline":
+        return msgspec.structs.replace(self, notify=self.notify.masked())
 
 
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

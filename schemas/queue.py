@@ -1,13 +1,13 @@
 """The doorbell: one arq job per queued run, which carries the run's id and its dispatch number and nothing else.
 
 Redis may lose it at any time; the sweeper rings again. Together with `runner/worker.py` this is all that knows arq,
-whose keys are kept (`<prefix>:queue`, `arq:job:<id>`) so that its own tools still work.
+whose keys are kept (`<prefix>:queue`, `arq:job:<id>`) so that its own tools still work. Each queue is one of arq's.
 """
 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from schemas.changes import Channels, pack
+from schemas.pipelines import DEFAULT_QUEUE
 
 log = structlog.get_logger()
 
@@ -52,24 +53,33 @@ redis.call('PUBLISH', KEYS[3], '')
 redis.call('PUBLISH', KEYS[4], ARGV[4])
 """
 
-# A job is gone once it was heard: from then on Postgres alone knows where the run stands.
+# A job is gone once it was heard: from then on Postgres alone knows where the run stands. Each queue gives its share,
+# then those that have more fill up what the others left.
 _TAKE = """
-local taken = redis.call('ZPOPMIN', KEYS[1], ARGV[1])
 local ids = {}
-for i = 1, #taken, 2 do
-  ids[#ids + 1] = taken[i]
-  redis.call('DEL', 'arq:job:' .. taken[i])
+local left = tonumber(ARGV[1])
+for round = 1, 2 do
+  for i = 1, #KEYS do
+    local share = round == 1 and math.ceil(left / (#KEYS - i + 1)) or left
+    local taken = share > 0 and redis.call('ZPOPMIN', KEYS[i], share) or {}
+    for j = 1, #taken, 2 do
+      ids[#ids + 1] = taken[j]
+      redis.call('DEL', 'arq:job:' .. taken[j])
+      left = left - 1
+    end
+  end
 end
 return ids
 """
 
 
 class Ring(msgspec.Struct, frozen=True):
-    """One ring: for which run, the how-manieth, and in whose lane it waits."""
+    """One ring: for which run, the how-manieth, in whose lane it waits, and in which queue."""
 
     run_id: uuid.UUID
     dispatch: int
     lane: str = ""
+    queue: str = DEFAULT_QUEUE
 
     @property
     def job_id(self) -> str:
@@ -99,9 +109,9 @@ def connect(url: str, *, patient: bool = False) -> ArqRedis:
     return redis
 
 
-def queue_name(prefix: str) -> str:
-    """Name the sorted set that is the arq queue."""
-    return f"{prefix}:queue"
+def queue_name(prefix: str, queue: str = DEFAULT_QUEUE) -> str:
+    """Name the sorted set that is the arq queue of one of our queues."""
+    return f"{prefix}:queue" if queue == DEFAULT_QUEUE else f"{prefix}:queue:{queue}"
 
 
 encode_job: Callable[[dict[str, Any]], bytes] = msgspec.msgpack.Encoder(enc_hook=repr).encode
@@ -109,14 +119,19 @@ decode_job: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder(dict[str
 
 
 class Doorbell:
-    """Rings for runs without making anyone wait: rings collect while the previous call is under way."""
+    """Rings for runs without making anyone wait: rings collect while the previous call is under way.
 
-    def __init__(self, redis: ArqRedis, *, prefix: str) -> None:
+    Only a runner takes jobs, of the `queues` that it serves.
+    """
+
+    def __init__(self, redis: ArqRedis, *, prefix: str, queues: Collection[str] = (DEFAULT_QUEUE,)) -> None:
         self._redis = redis
+        self._prefix = prefix
+        self._served = [queue_name(prefix, queue) for queue in queues]
         self._channels = Channels(prefix)
         self._ring_script = redis.register_script(_RING)
         self._take_script = redis.register_script(_TAKE)
-        self._keys = [queue_name(prefix), f"{prefix}:lane:", self._channels.wake, self._channels.changes]
+        self._keys = [f"{prefix}:lane:", self._channels.wake, self._channels.changes]
         self._job = encode_job({"t": None, "f": JOB_NAME, "a": (), "k": {}, "et": 0})
         self._waiting: dict[uuid.UUID, Ring] = {}
         self._news: set[uuid.UUID] = set()
@@ -142,25 +157,24 @@ class Doorbell:
 
     async def ring_now(self, rings: Sequence[Ring]) -> None:
         """Ring and wait for it; raises one of REDIS_FAULTS."""
-        for start in range(0, len(rings), RING_CHUNK):
-            chunk = rings[start : start + RING_CHUNK]
-            names: list[str] = []
-            for ring in chunk:
-                names += (ring.job_id, ring.lane)
-            news = pack(ring.run_id for ring in chunk)
-            await self._ring_script(keys=self._keys, args=[self._job, JOB_TTL_MS, LANE_STEP_MS, news, *names])
+        by_queue: dict[str, list[Ring]] = {}
+        for ring in rings:
+            by_queue.setdefault(ring.queue, []).append(ring)
+        for queue, rung in by_queue.items():
+            for start in range(0, len(rung), RING_CHUNK):
+                await self._ring_chunk(queue_name(self._prefix, queue), rung[start : start + RING_CHUNK])
 
     async def missing(self, rings: Sequence[Ring]) -> list[Ring]:
         """Find those that Redis does not know; raises one of REDIS_FAULTS."""
         pipeline = self._redis.pipeline(transaction=False)
         for ring in rings:
-            pipeline.zscore(self._keys[0], ring.job_id)
+            pipeline.zscore(queue_name(self._prefix, ring.queue), ring.job_id)
         scores = await pipeline.execute()
         return [ring for ring, score in zip(rings, scores, strict=True) if score is None]
 
     async def take(self, count: int) -> list[str]:
-        """Take the next job ids off the queue, fairest first; raises one of REDIS_FAULTS."""
-        taken = await cast("Awaitable[list[bytes]]", self._take_script(keys=self._keys[:1], args=[count]))
+        """Take the next job ids off the served queues, fairest first; raises one of REDIS_FAULTS."""
+        taken = await cast("Awaitable[list[bytes]]", self._take_script(keys=self._served, args=[count]))
         return [job_id.decode(errors="replace") for job_id in taken]
 
     async def announce(self, channel: str, run_ids: Iterable[uuid.UUID] = ()) -> None:
@@ -168,6 +182,13 @@ class Doorbell:
         with contextlib.suppress(*REDIS_FAULTS):
             async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
                 await self._redis.publish(channel, pack(run_ids))
+
+    async def _ring_chunk(self, queue: str, rings: Sequence[Ring]) -> None:
+        names: list[str] = []
+        for ring in rings:
+            names += (ring.job_id, ring.lane)
+        news = pack(ring.run_id for ring in rings)
+        await self._ring_script(keys=[queue, *self._keys], args=[self._job, JOB_TTL_MS, LANE_STEP_MS, news, *names])
 
     async def _ring_all(self) -> None:
         try:

@@ -5,16 +5,18 @@ Members of type `msgspec.Raw` are JSON that passes through unparsed; an `error` 
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from schemas.outputs import Format
+from schemas.notify import Url
+from schemas.outputs import Format, Output
 from schemas.payload import Kind
 from schemas.states import BlockState, LogLevel, Origin, RunState
 
 RUN_KEY_LIMIT = 250
+Note = Annotated[str, Meta(max_length=10_000)]
 
 
 class RunError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,6 +40,19 @@ class BlockRun(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int | None
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    error: msgspec.Raw
+
+
+class BlockAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt of a block run; `queue_ms` is how long it was ready before a block host took it."""
+
+    attempt: int
+    state: BlockState
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    row_count: int | None
+    queue_ms: int | None
+    duration_ms: int | None
     error: msgspec.Raw
 
 
@@ -81,12 +96,34 @@ class RunRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/pipelines/{id}/runs`."""
+    """The body of `POST /v1/pipelines/{id}/runs`; `triggered_by` is the id of the run that asks for this one."""
 
     variables: dict[str, Any] = {}
     logical_date: Annotated[dt.datetime, Meta(tz=True)] | None = None
     run_key: Annotated[str, Meta(min_length=1, max_length=RUN_KEY_LIMIT)] | None = None
-    note: Annotated[str, Meta(max_length=10_000)] | None = None
+    note: Note | None = None
+    callback_url: Url | None = None
+    triggered_by: uuid.UUID | None = None
+
+
+class Resumption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/resume`."""
+
+    note: Note | None = None
+
+
+class Repetition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/rerun`: `variables` replace those of the old run, all of them."""
+
+    variables: dict[str, Any] | UnsetType = UNSET
+    note: Note | None = None
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/runs/{id}/mark`: what a person says became of a run."""
+
+    state: Literal["success", "failed"]
+    note: Note | None = None
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +204,7 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     seq: int
     is_limited: bool
+    run_timeout_s: float | None
     time_left_s: float | None
     event_kind: Kind | None
     event_content_type: str | None
@@ -180,7 +218,18 @@ class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):
     map_index: int
     state: BlockState
     attempt: int
+    error: msgspec.Raw
     format: Format | None
     data: bytes | None
     object: str | None
     size: int | None
+
+    @property
+    def output(self) -> Output | None:
+        """What it returned, if it succeeded."""
+        return None if self.format is None else Output(self.format, self.data, self.object, None, self.size or 0)
+
+    @property
+    def failure(self) -> RunError | None:
+        """Why it failed."""
+        return msgspec.json.decode(self.error, type=RunError | None)

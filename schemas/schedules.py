@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from schemas.errors import FieldError, Invalid
 from schemas.notify import MASK, Notify
 from schemas.pipelines import PipelineId
 from schemas.settings import MAX_BODY_LIMIT
 from schemas.states import OnPaused, Overlap, ScheduleKind
+from schemas.timetables import Timetable
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Secret = Annotated[str, Meta(min_length=1, max_length=1000)]
@@ -31,6 +33,16 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def masked(self) -> "SourceConfig":
         return msgspec.structs.replace(self, secrets=(MASK,) * len(self.secrets))
+
+    def unmasked(self, old: "SourceConfig | None" = None) -> "SourceConfig":
+        """Put old secrets in the places of masks that a client sends back; raises Invalid where there was none."""
+        before = () if old is None else old.secrets
+        for place, secret in enumerate(self.secrets):
+            if secret == MASK and place >= len(before):
+                pointer = f"/source_config/secrets/{place}"
+                raise Invalid(errors=(FieldError(pointer, "there is none yet that this mask could stand for"),))
+        kept = (before[at] if secret == MASK else secret for at, secret in enumerate(self.secrets))
+        return msgspec.structs.replace(self, secrets=tuple(kept))
 
 
 class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,7 +98,10 @@ class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule as it is stored; `masked()` before it is shown."""
+    """A schedule as it is stored; `masked()` before it is shown.
+
+    `next_fire_at` is where its clock stands: null after its end and for kind `api`, in the past while it is paused.
+    """
 
     id: uuid.UUID
     number: int
@@ -112,8 +127,14 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     run_timeout_s: float | None
     max_queue_age_s: int | None
     notify: Notify
+    next_fire_at: dt.datetime | None
+    last_fired_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    def timetable(self) -> Timetable:
+        """Read when it fires; raises Invalid, also when it is not of kind `time`."""
+        return Timetable.parse(self.cron, self.every_s, self.timezone, self.start_at, self.end_at)
 
     def masked(self) -> "Schedule":
         return msgspec.structs.replace(self, source_config=self.source_config.masked(), notify=self.notify.masked())

@@ -16,6 +16,7 @@ MAX_BODY_LIMIT = 25 << 20
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+_QUEUE = "[a-z0-9_][a-z0-9_.-]{0,62}"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     admin_key: Annotated[str, Meta(pattern="^(psk_.{16,196})?$")] = ""
     secret_keys: str = ""
     pipelines: str = "./pipelines"
+    queues: Annotated[str, Meta(pattern=f"^{_QUEUE}(,{_QUEUE})*$")] = "default"
     data: str = "./.penstock"
     reload: bool = True
     log_format: Literal["auto", "json", "console"] = "auto"

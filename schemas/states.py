@@ -32,6 +32,23 @@ class BlockState(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
 
 
+class TriggerRule(StrEnum):
+    """When a block with blocks before it starts; a block that never will is `skipped` or `upstream_failed`."""
+
+    ALL_SUCCESS = "all_success"
+    ALL_DONE = "all_done"
+    ONE_FAILED = "one_failed"
+    NONE_FAILED = "none_failed"
+
+
+class CallbackOn(StrEnum):
+    """Which end of a run, or of a block, calls a function of the pipeline's author."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCEL = "cancel"
+
+
 class Verdict(StrEnum):
     """What the gateway decided about a delivery."""
 

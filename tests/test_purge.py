@@ -101,6 +101,10 @@ async def test_a_purge_deletes_what_is_old_and_nothing_that_is_active(
         run = await penstock.run(str(run_id))
         assert (run["state"], run["event_variables"]["customer"]) == ("queued", "customer-0")
     assert (await penstock.client.get("/v1/purges")).json()["items"] == [done]
+    (entry,) = (await penstock.client.get("/v1/audit")).json()["items"]
+    assert (entry["action"], entry["subject"], entry["details"]) == (
+        "purge.create", f"purge:{done['id']}", {"days": DAYS}
+    )  # fmt: skip
 
 
 async def test_a_purge_goes_on_after_kill_9_while_deliveries_are_taken(

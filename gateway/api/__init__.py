@@ -2,15 +2,34 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import events, keys, overviews, pipelines, purges, runs, schedules, tokens
+from gateway.api import (
+    audit,
+    blocks,
+    control,
+    events,
+    keys,
+    logs,
+    overviews,
+    pipelines,
+    purges,
+    runs,
+    scheduler,
+    schedules,
+    tokens,
+)
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
     *schedules.handlers,
+    *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *blocks.handlers,
+    *control.handlers,
+    *logs.handlers,
     *events.handlers,
+    *audit.handlers,
     *overviews.handlers,
     *purges.handlers,
 ]

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.handling import AnyRequest, TheCore
+from gateway.handling import AnyRequest, TheCaller, TheCore
 from schemas.pages import Listing
 from schemas.pipelines import Pipeline, PipelinePatch
 from schemas.runs import Run, Trigger
@@ -28,10 +28,10 @@ async def get_pipeline(pipeline_id: FromPath[str], core: TheCore) -> Pipeline:
 
 
 @patch("/v1/pipelines/{pipeline_id:str}", guards=[needs(Role.OPERATOR)], opt={"body": PipelinePatch})
-async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Pipeline:
+async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Pipeline:
     """Pause or unpause a pipeline."""
     patch = await read_json(request, PipelinePatch, limit=core.settings.body_limit)
-    return await core.catalog.patch_pipeline(pipeline_id, patch)
+    return await core.catalog.patch_pipeline(pipeline_id, patch, caller)
 
 
 @post("/v1/pipelines/{pipeline_id:str}/runs", guards=[needs(Role.OPERATOR)], opt={"body": Trigger}, status_code=202)

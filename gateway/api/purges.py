@@ -4,9 +4,9 @@ from litestar import Response, get, post
 from litestar.params import FromPath
 
 from gateway.api.query import PAGING, Query, path_id
-from gateway.auth import identify, needs
+from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.handling import AnyRequest, TheCore
+from gateway.handling import AnyRequest, TheCaller, TheCore
 from schemas.pages import Listing
 from schemas.purges import NewPurge, Preview, Purge
 from schemas.states import Role
@@ -21,7 +21,7 @@ from schemas.states import Role
     },
     status_code=202,
 )
-async def purge(request: AnyRequest, core: TheCore) -> Response[Preview | Purge]:
+async def purge(request: AnyRequest, core: TheCore, caller: TheCaller) -> Response[Preview | Purge]:
     """Delete runs that ended more than `days` days ago (30 unless said otherwise), and what is only theirs.
 
     Active runs and their events stay, whatever their age; so do delivery ids, so that old deliveries stay duplicates.
@@ -29,9 +29,7 @@ async def purge(request: AnyRequest, core: TheCore) -> Response[Preview | Purge]
     new = await read_json(request, NewPurge, limit=core.settings.body_limit, default=NewPurge())
     if new.dry_run:
         return Response(await core.purging.preview(new.days), status_code=200)
-    caller = await identify(request)
-    asked = await core.purging.ask(new.days, requested_by=caller.name)
-    return Response(asked, status_code=202)
+    return Response(await core.purging.ask(new.days, caller), status_code=202)
 
 
 @get("/v1/purges", guards=[needs(Role.ADMIN)], opt={"query": PAGING})

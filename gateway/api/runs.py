@@ -1,14 +1,14 @@
-"""`/v1/runs`: what ran, what runs, and stopping it."""
+"""`/v1/runs`: what ran and what runs."""
 
-from litestar import Response, get, post
+from litestar import get
 from litestar.params import FromPath
 
 from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
 from schemas.pages import Listing
-from schemas.runs import LogLine, Run, RunFilter
-from schemas.states import LogLevel, Origin, Role, RunState
+from schemas.runs import Run, RunFilter
+from schemas.states import Origin, Role, RunState
 
 _FILTERS = (
     "pipeline_id",
@@ -56,32 +56,4 @@ async def get_run(run: FromPath[str], core: TheCore) -> Run:
     return await core.runs.get(run)
 
 
-@post("/v1/runs/{run:str}/cancel", guards=[needs(Role.OPERATOR)], status_code=202)
-async def cancel_run(run: FromPath[str], core: TheCore) -> Response[Run]:
-    """Cancel a run: at once when it is queued, else as soon as its blocks let go."""
-    return Response(await core.runs.cancel(run), status_code=202)
-
-
-@get(
-    "/v1/runs/{run:str}/logs",
-    guards=[needs(Role.VIEWER)],
-    opt={"query": ("block_id", "level", "attempt", "after", *PAGING)},
-)
-async def list_logs(run: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[LogLine]:
-    """Read the log of a run in order, of a level and the more severe ones."""
-    query = Query(request)
-    page = query.page()
-    after = query.integer("after")
-    if after is not None and page.after is None:
-        page = page.starting_after(after)
-    found = await core.runs.list_logs(
-        run,
-        page,
-        block_id=query.text("block_id"),
-        level=query.choice("level", LogLevel),
-        attempt=query.integer("attempt"),
-    )
-    return page.listing(found, lambda line: line.seq)
-
-
-handlers = [list_runs, get_run, cancel_run, list_logs]
+handlers = [list_runs, get_run]

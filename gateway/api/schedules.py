@@ -6,7 +6,7 @@ from litestar.params import FromPath
 from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.handling import AnyRequest, TheCore
+from gateway.handling import AnyRequest, TheCaller, TheCore
 from schemas.pages import Listing
 from schemas.schedules import Link, NewLink, NewSchedule, NewToken, Schedule, SchedulePatch, ShownToken, Token
 from schemas.states import Role
@@ -24,9 +24,11 @@ async def list_schedules(request: AnyRequest, core: TheCore) -> Listing[Schedule
 
 
 @post("/v1/schedules", guards=[needs(Role.EDITOR)], opt={"body": NewSchedule})
-async def create_schedule(request: AnyRequest, core: TheCore) -> Schedule:
+async def create_schedule(request: AnyRequest, core: TheCore, caller: TheCaller) -> Schedule:
     """Create a schedule."""
-    return await core.catalog.create_schedule(await read_json(request, NewSchedule, limit=core.settings.body_limit))
+    return await core.catalog.create_schedule(
+        await read_json(request, NewSchedule, limit=core.settings.body_limit), caller
+    )
 
 
 @get("/v1/schedules/{schedule:str}", guards=[needs(Role.VIEWER)])
@@ -36,23 +38,23 @@ async def get_schedule(schedule: FromPath[str], core: TheCore) -> Schedule:
 
 
 @patch("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)], opt={"body": SchedulePatch})
-async def patch_schedule(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Schedule:
+async def patch_schedule(schedule: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Schedule:
     """Change what the body names."""
     patch = await read_json(request, SchedulePatch, limit=core.settings.body_limit)
-    return await core.catalog.patch_schedule(schedule, patch)
+    return await core.catalog.patch_schedule(schedule, patch, caller)
 
 
 @delete("/v1/schedules/{schedule:str}", guards=[needs(Role.EDITOR)])
-async def delete_schedule(schedule: FromPath[str], core: TheCore) -> None:
+async def delete_schedule(schedule: FromPath[str], core: TheCore, caller: TheCaller) -> None:
     """Delete a schedule: its tokens and links stop working at once, its runs stay."""
-    await core.catalog.delete_schedule(schedule)
+    await core.catalog.delete_schedule(schedule, caller)
 
 
 @post("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.EDITOR)], opt={"body": NewToken})
-async def create_token(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> ShownToken:
+async def create_token(schedule: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> ShownToken:
     """Create a token; this answer is the only place where it is shown."""
     new = await read_json(request, NewToken, limit=core.settings.body_limit, default=NewToken())
-    return await core.catalog.create_token(schedule, new)
+    return await core.catalog.create_token(schedule, new, caller)
 
 
 @get("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.VIEWER)], opt={"query": PAGING})
@@ -63,10 +65,10 @@ async def list_tokens(schedule: FromPath[str], request: AnyRequest, core: TheCor
 
 
 @post("/v1/schedules/{schedule:str}/links", guards=[needs(Role.EDITOR)], opt={"body": NewLink})
-async def create_link(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Link:
+async def create_link(schedule: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Link:
     """Create a signed trigger link that expires and can be used so many times."""
     new = await read_json(request, NewLink, limit=core.settings.body_limit, default=NewLink())
-    return await core.catalog.create_link(schedule, new)
+    return await core.catalog.create_link(schedule, new, caller)
 
 
 handlers = [

@@ -20,7 +20,8 @@ COMMANDS = {
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
-    "runs": "List, inspect, watch and cancel runs, and read their logs.",
+    "runs": "List, inspect, watch, cancel, resume, rerun and mark runs, and read their logs.",
+    "audit": "See who did what.",
     "status": "Show what runs, waits, fails and fires next.",
     "search": "Find pipelines, schedules, runs and events.",
     "purge": "Delete what is old.",
@@ -30,7 +31,12 @@ COMMANDS = {
     "bench": "Measure Penstock on this machine.",
     "doctor": "Check this installation and say what to do.",
 }
-MODULES = {"gateway": "roles", "runner": "roles", "migrate": "roles"}  # otherwise named like the command
+MODULES = {
+    "gateway": "roles",
+    "runner": "roles",
+    "migrate": "roles",
+    "runs": "control",
+}  # otherwise named like the command
 EXIT_CODES = {
     "settings": 2,
     "not_found": 3,

@@ -106,6 +106,20 @@ class Client:
             raise self._problem(answer)
         return answer.content
 
+    def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the bytes of an answer piece by piece."""
+        url = self._url + path + _query(query)
+        with closing(_connection(url, self._timeout)) as connection:
+            try:
+                connection.request("GET", _target(url), headers=self._headers())
+                with closing(connection.getresponse()) as response:
+                    if response.status != 200:
+                        raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
+                    while chunk := response.read1(65_536):
+                        yield chunk
+            except _HTTP_FAILURES as error:
+                raise self._unreachable(error) from None
+
     def pages(self, path: str, *, query: Mapping[str, Any], limit: int | None) -> Iterator[msgspec.Raw]:
         """Yield the items of a list, page after page, until `limit` (None: all of them)."""
         cursor, left = None, limit

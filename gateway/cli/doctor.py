@@ -108,13 +108,14 @@ def _binary(name: str, find: Callable[[], Path]) -> Check:
 
 
 async def _database(url: str) -> AsyncIterator[Check]:
-    """Yield up to three checks: each makes sense only when the one before it came out well."""
+    """Yield up to five checks: each makes sense only when the one before it came out well."""
     if not url:
         yield Check("Postgres", Verdict.WARN, "not known", NOT_RUNNING.format("PENSTOCK_DATABASE_URL"))
         return
     import asyncpg  # here, because `--gateway-only` has to be quick
 
     import migrations
+    from schemas.store import leases
     from schemas.store.db import Database
 
     try:
@@ -131,6 +132,7 @@ async def _database(url: str) -> AsyncIterator[Check]:
         yield Check("durability", Verdict.OK, "a commit is on disk when it is acknowledged")
         await migrations.check(url)
         yield Check("migrations", Verdict.OK, "the database is up to date")
+        yield _queues(await leases.find_unserved_queues(database))
     except Unavailable as error:
         yield Check("durability", Verdict.FAIL, error.message, "try again")
     except UnsafeDatabase as error:
@@ -139,6 +141,15 @@ async def _database(url: str) -> AsyncIterator[Check]:
         yield Check("migrations", Verdict.FAIL, error.message, "penstock migrate, with the newest version")
     finally:
         await database.close()
+
+
+def _queues(unserved: list[str]) -> Check:
+    if unserved:
+        names = ", ".join(unserved)
+        return Check(
+            "queues", Verdict.WARN, f"no runner serves {names}", f"start one with PENSTOCK_QUEUES={unserved[0]}"
+        )
+    return Check("queues", Verdict.OK, "every queue in use is served by a runner")
 
 
 async def _redis(url: str) -> Check:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from gateway.cli.client import Client, ServerSentEvent, path, read, read_error
 from gateway.cli.output import STATE_STYLES, between, clean, duration, moment, show_fields
-from gateway.cli.runs import StreamedLine, blocks_in_order
+from gateway.cli.runs import StreamedLine, blocks_in_order, label
 from schemas.errors import PenstockError
 from schemas.pipelines import Pipeline
 from schemas.runs import BlockRun, LogLine, Run
@@ -46,6 +47,7 @@ class BlockChange(msgspec.Struct, frozen=True, kw_only=True):
 
     at: dt.datetime
     block_id: str
+    map_index: int | None = None
     state: BlockState
     attempt: int = 1
     duration_ms: int | None = None
@@ -88,16 +90,21 @@ class Progress:
         self.run = run
         self._blocks = {block_id: _pending(block_id) for block_id in block_ids}
         self._last_words: dict[str, str] = {}
+        self._items: defaultdict[str, dict[int, BlockState]] = defaultdict(dict)
+        self._counts: defaultdict[str, Counter[BlockState]] = defaultdict(Counter)
         self.refresh(run)
 
     def refresh(self, run: Run) -> None:
         """Take over what the gateway says about the whole run."""
         self.run = run
-        known = {block.block_id: block for block in blocks_in_order(run)}
+        known = {block.block_id: block for block in blocks_in_order(run) if block.map_index is None}
         blocks = self._blocks | known
         if run.state is RunState.SUCCESS:  # a block without a row was in the file, but not when this run began
             blocks = {name: block for name, block in blocks.items() if name in known}
         self._blocks = blocks
+        for block in run.block_runs:
+            if block.map_index is not None:
+                self._change_item(block.block_id, block.map_index, block.state)
 
     def change_run(self, change: RunChange) -> None:
         """Take over a change of the run's own state."""
@@ -109,7 +116,10 @@ class Progress:
         self.run = msgspec.structs.replace(self.run, state=change.state, error=change.error, **times)
 
     def change_block(self, change: BlockChange) -> None:
-        """Take over a change of one block."""
+        """Take over a change of one block, or of one item of a mapped block."""
+        if change.map_index is not None:
+            self._change_item(change.block_id, change.map_index, change.state)
+            return
         before = self._blocks.get(change.block_id) or _pending(change.block_id)
         is_running = change.state is BlockState.RUNNING
         after = msgspec.structs.replace(
@@ -126,9 +136,23 @@ class Progress:
 
     def hear(self, line: LogLine) -> None:
         """Keep the last thing that a block said."""
-        if line.block_id:
+        if line.block_id and line.map_index is None:
             words = clean(f"{line.message} {show_fields(line.fields)}").strip()
             self._last_words = {**self._last_words, line.block_id: words}
+
+    def _change_item(self, block_id: str, index: int, state: BlockState) -> None:
+        """Count the items of a mapped block by their states, and say in its line how far they are."""
+        items, counts = self._items[block_id], self._counts[block_id]
+        if index in items:
+            counts[items[index]] -= 1
+        items[index] = state
+        counts[state] += 1
+        ended = len(items) - counts[BlockState.PENDING] - counts[BlockState.RUNNING]
+        block = self._blocks.get(block_id)
+        words = f"{ended:,} of {(block and block.row_count) or len(items):,} items"
+        if failed := counts[BlockState.FAILED]:
+            words += f", {failed:,} failed"
+        self._last_words = {**self._last_words, block_id: words}
 
     def __rich__(self) -> RenderableType:
         now = dt.datetime.now(dt.UTC)
@@ -222,13 +246,13 @@ def _line(event: ServerSentEvent, run: Run, *, utc: bool) -> str:
         return _block_line(read(data, BlockChange), utc=utc)
     if event.event == "log":
         line = read(data, StreamedLine)
-        words = f"{line.block_id or 'run'} | {line.message} {show_fields(line.fields)}"
+        words = f"{label(line.block_id or 'run', line.map_index)} | {line.message} {show_fields(line.fields)}"
         return f"{_clock(line.at, utc=utc)} {clean(words).rstrip()}"
     return "(some events were left out; the end is complete)" if event.event == "gap" else ""
 
 
 def _block_line(change: BlockChange, *, utc: bool) -> str:
-    words = f"{_clock(change.at, utc=utc)} {change.block_id}: {change.state}"
+    words = f"{_clock(change.at, utc=utc)} {label(change.block_id, change.map_index)}: {change.state}"
     if change.attempt > 1:
         words += f" (attempt {change.attempt})"
     if change.duration_ms is not None:

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,6 +118,24 @@ def connected(function: Callable[..., None]) -> Callable[..., None]:
     for panel in ("Connection", "Output", "Options"):  # shown from the last to the first
         run = click.option_panel(panel)(run)
     return run
+
+
+def read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
+    """Read variables that were typed as NAME=VALUE, each value as JSON or else as text."""
+    variables = {}
+    for param in params:
+        name, equals, value = param.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
+        variables[name] = _as_json(value)
+    return variables
+
+
+def _as_json(value: str) -> msgspec.Raw:
+    try:
+        return msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode(value))
 
 
 def read_stdin(reader: str) -> str:

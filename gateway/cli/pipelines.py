@@ -1,14 +1,16 @@
 """`penstock pipelines`: what the runner has found in the pipelines directory, broken files included."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli.client import path, read
-from gateway.cli.options import Session, connected
+from gateway.cli.options import JsonObject, Session, connected
 from gateway.cli.output import Column, Fields, Lines, Output, Part, duration, json_text
 from schemas.pipelines import Block, Graph, Pipeline
+from schemas.states import OnPaused
 
 _COLUMNS = (
     Column("id"),
@@ -22,7 +24,7 @@ _COLUMNS = (
 
 @click.group()
 def pipelines() -> None:
-    """See the pipelines, pause and unpause them."""
+    """See the pipelines, pause and unpause them, and set what they may."""
 
 
 @pipelines.command()
@@ -52,7 +54,7 @@ def show(session: Session, *, pipeline_id: str) -> None:
 @connected
 def pause(session: Session, *, pipeline_id: str) -> None:
     """Start no more runs of a pipeline; runs that were asked for wait."""
-    _set_paused(session, pipeline_id, is_paused=True)
+    _patch(session, pipeline_id, {"is_paused": True})
 
 
 @pipelines.command()
@@ -60,11 +62,45 @@ def pause(session: Session, *, pipeline_id: str) -> None:
 @connected
 def unpause(session: Session, *, pipeline_id: str) -> None:
     """Let a pipeline run again, first the runs that waited."""
-    _set_paused(session, pipeline_id, is_paused=False)
+    _patch(session, pipeline_id, {"is_paused": False})
 
 
-def _set_paused(session: Session, pipeline_id: str, *, is_paused: bool) -> None:
-    raw = session.client.fetch("PATCH", path("pipelines", pipeline_id), body={"is_paused": is_paused})
+@pipelines.command("set")
+@click.argument("pipeline_id", metavar="ID")
+@click.option("--on-paused", type=click.Choice([word.value for word in OnPaused]), help="What a call does meanwhile.")
+@click.option("--max-active-runs", type=click.IntRange(min=1), metavar="N", help="How many may execute at once.")
+@click.option("--no-limit", is_flag=True, help="Any number may execute at once.")
+@click.option("--notify", type=JsonObject(), metavar="JSON|@FILE|-", help="Whom to tell what became of runs.")
+@connected
+def change(
+    session: Session,
+    *,
+    pipeline_id: str,
+    on_paused: str | None,
+    max_active_runs: int | None,
+    no_limit: bool,
+    notify: dict[str, msgspec.Raw] | None,
+) -> None:
+    """Change what can be set beside a pipeline's file; what is not named stays.
+
+    \b
+    Examples:
+    penstock pipelines set hello --on-paused reject
+    penstock pipelines set hello --max-active-runs 4
+    """
+    if no_limit and max_active_runs is not None:
+        raise click.UsageError("--no-limit and --max-active-runs contradict each other.")
+    given = {"on_paused": on_paused, "max_active_runs": max_active_runs, "notify": notify}
+    body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if no_limit:
+        body["max_active_runs"] = None
+    if not body:
+        raise click.UsageError("Name at least one setting; --help lists them.")
+    _patch(session, pipeline_id, body)
+
+
+def _patch(session: Session, pipeline_id: str, body: dict[str, Any]) -> None:
+    raw = session.client.fetch("PATCH", path("pipelines", pipeline_id), body=body)
     session.output.record(raw, lambda: _describe(read(raw, Pipeline), session.output)[:1])
 
 
@@ -90,6 +126,7 @@ def _describe(pipeline: Pipeline, output: Output) -> list[Part]:
                 ("state", _state(pipeline)),
                 ("version", pipeline.version or ""),
                 ("file", pipeline.file),
+                ("on paused", pipeline.on_paused),
                 ("max active runs", "" if limit is None else str(limit)),
                 ("updated", output.moment(pipeline.updated_at)),
             )

@@ -3,15 +3,17 @@
 import datetime as dt
 import functools
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
-from gateway.cli.options import Ago, Session, connected
+from gateway.cli.options import Ago, Session, Span, connected
 from gateway.cli.output import (
     STATE_STYLES,
     Column,
@@ -27,9 +29,11 @@ from gateway.cli.output import (
     json_text,
     show_fields,
 )
+from schemas.errors import PenstockError
 from schemas.runs import BlockRun, LogLine, Run, RunError
-from schemas.states import LogLevel, Origin, RunState
+from schemas.states import BlockState, LogLevel, Origin, RunState
 
+MOST_ITEMS_SHOWN = 20
 _COLUMNS = (
     Column("#", "number"),
     Column("pipeline"),
@@ -158,16 +162,34 @@ def watch(session: Session, *, run_id: str, timeout: float | None) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @click.option("--level", type=click.Choice([level.value for level in LogLevel]), help="This level and those above it.")
 @click.option("--block", help="Only what this block wrote.")
+@click.option("--since", type=Span(), metavar="SPAN", help="Only the newest lines, such as of the last 15m.")
+@click.option("--export", "file", type=click.Path(path_type=Path), metavar="FILE", help="Save them as text.")
 @connected
-def logs(session: Session, *, run_id: str, follow: bool, level: str | None, block: str | None) -> None:
+def logs(
+    session: Session,
+    *,
+    run_id: str,
+    follow: bool,
+    level: str | None,
+    block: str | None,
+    since: dt.timedelta | None,
+    file: Path | None,
+) -> None:
     """Print what the blocks of a run wrote: time, level, block, message, fields.
 
     \b
     Examples:
     penstock runs logs 12 --follow
     penstock runs logs 12 --level error -o jsonl
+    penstock runs logs 12 --export run-12.txt
     """
-    wanted = _Wanted(LogLevel(level) if level else LogLevel.DEBUG, block)
+    begin = None if since is None else dt.datetime.now(dt.UTC) - since
+    wanted = _Wanted(LogLevel(level) if level else LogLevel.DEBUG, block, begin)
+    if file is not None:
+        if follow:
+            raise click.UsageError("--export saves what there is: it does not follow.")
+        _export(session, run_id, wanted, file)
+        return
     lines = _follow(session.client, run_id, wanted) if follow else _stored(session.client, run_id, wanted)
     _print_logs(session.output, lines, as_stream=follow)
 
@@ -194,7 +216,7 @@ def describe(run: Run, output: Output) -> list[Part]:
     parts: list[Part] = [Fields(_header(run, output))]
     parts.extend(map(_explain, _errors(run)))
     if run.block_runs:
-        parts.append(Listing(_BLOCK_COLUMNS, [_block_row(block) for block in blocks_in_order(run)], "block"))
+        parts.append(Listing(_BLOCK_COLUMNS, [_block_row(block) for block in _worth_showing(run)], "block"))
     for name, value in (("variables", run.variables), ("event_variables", run.event_variables)):
         text = json_text(bytes(value), indent=2)
         if text not in ("{}", "null"):
@@ -203,8 +225,28 @@ def describe(run: Run, output: Output) -> list[Part]:
 
 
 def blocks_in_order(run: Run) -> list[BlockRun]:
-    """Sort the blocks of a run by when they began; those that never did come last."""
-    return sorted(run.block_runs, key=lambda block: (block.started_at is None, block.started_at, block.block_id))
+    """Sort the blocks of a run by when they began, each before its items; those that never did come last."""
+    began = {block.block_id: block.started_at for block in run.block_runs if block.map_index is None}
+
+    def place(block: BlockRun) -> tuple[Any, ...]:
+        at = began.get(block.block_id, block.started_at)
+        return at is None, at, block.block_id, -1 if block.map_index is None else block.map_index
+
+    return sorted(run.block_runs, key=place)
+
+
+def label(block_id: str, map_index: int | None) -> str:
+    """Name a block, or one item of a mapped block."""
+    return block_id if map_index is None else f"{block_id}[{map_index}]"
+
+
+def _worth_showing(run: Run) -> Iterator[BlockRun]:
+    """Leave out the items that went well where there are many of them."""
+    items = Counter(block.block_id for block in run.block_runs if block.map_index is not None)
+    went_well = (BlockState.SUCCESS, BlockState.SKIPPED)
+    for block in blocks_in_order(run):
+        if block.map_index is None or items[block.block_id] <= MOST_ITEMS_SHOWN or block.state not in went_well:
+            yield block
 
 
 def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
@@ -229,7 +271,8 @@ def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
 
 def _errors(run: Run) -> Iterable[RunError]:
     """Collect the errors of run and blocks, each once: a run mostly fails with the error of a block."""
-    places = [(None, run.error), *((block.block_id, block.error) for block in run.block_runs)]
+    blocks = [(block.block_id, block.error) for block in run.block_runs if block.map_index is None]
+    places = [(None, run.error), *blocks]
     found = ((block_id, read_error(raw)) for block_id, raw in places)
     return dict.fromkeys(
         msgspec.structs.replace(error, block_id=error.block_id or block_id) for block_id, error in found if error
@@ -246,7 +289,8 @@ def _block_row(block: BlockRun) -> list[str]:
     rows = "" if block.row_count is None else str(block.row_count)
     error = read_error(block.error)
     words = f"{error.type}: {error.message}" if error else ""
-    return [block.block_id, block.state, str(block.attempt), duration(block.duration_ms), rows, words]
+    name = label(block.block_id, block.map_index)
+    return [name, block.state, str(block.attempt), duration(block.duration_ms), rows, words]
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -254,15 +298,35 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     level: LogLevel
     block: str | None
+    begin: dt.datetime | None
+
+    @property
+    def query(self) -> dict[str, Any]:
+        begin = None if self.begin is None else self.begin.isoformat()
+        return {"level": self.level, "block_id": self.block, "created_after": begin}
 
     def covers(self, line: LogLine) -> bool:
         order = list(LogLevel)
-        return order.index(line.level) >= order.index(self.level) and self.block in (None, line.block_id)
+        is_new = self.begin is None or line.at >= self.begin
+        return is_new and order.index(line.level) >= order.index(self.level) and self.block in (None, line.block_id)
+
+
+def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
+    """Save a log; a file that has its name is whole."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as target:
+            for piece in session.client.download(path("runs", run_id, "logs", "export"), query=wanted.query):
+                target.write(piece)
+        part.replace(file)
+    except OSError as error:
+        raise PenstockError(f"{file} cannot be written: {error.strerror}.") from None
+    session.output.note(f"Saved as {file}.")
 
 
 def _stored(client: Client, run_id: str, wanted: _Wanted, after: int = 0) -> Iterator[msgspec.Raw]:
     while True:
-        query = {"after": after, "level": wanted.level, "block_id": wanted.block, "limit": PAGE_SIZE}
+        query = wanted.query | {"after": after, "limit": PAGE_SIZE}
         page = read(client.fetch("GET", path("runs", run_id, "logs"), query=query), _LogPage)
         yield from page.items
         if page.next_cursor is None or not page.items:
@@ -307,7 +371,8 @@ def _print_logs(output: Output, lines: Iterator[msgspec.Raw], *, as_stream: bool
 
 def _log_row(item: msgspec.Raw, output: Output) -> tuple[str, str, str, str, str]:
     line = read(item, LogLine)
-    return output.moment(line.at), line.level.value, clean(line.block_id or ""), line.message, show_fields(line.fields)
+    name = clean(label(line.block_id or "", line.map_index))
+    return output.moment(line.at), line.level.value, name, line.message, show_fields(line.fields)
 
 
 class _LogPage(msgspec.Struct, frozen=True):

@@ -1,14 +1,13 @@
 """`penstock trigger`: start a run by hand, and wait for it if asked."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli.client import path, read
-from gateway.cli.options import JsonObject, Session, connected
+from gateway.cli.options import JsonObject, Session, connected, read_params
 from gateway.cli.runs import await_end, describe
 from schemas.runs import Run
 
@@ -32,6 +31,7 @@ class _Moment(click.ParamType[dt.datetime]):
 @click.option("--run-key", help="Start at most one run with this key: repeating it is refused.")
 @click.option("--note", help="Why; shown with the run.")
 @click.option("--logical-date", type=_Moment(), help="The moment that the run stands for.")
+@click.option("--callback-url", metavar="URL", help="Where to POST what became of the run.")
 @click.option("--wait", is_flag=True, help="Watch the run; exit 7 if it does not succeed.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="With --wait: then exit 8."
@@ -46,6 +46,7 @@ def trigger(
     run_key: str | None,
     note: str | None,
     logical_date: dt.datetime | None,
+    callback_url: str | None,
     wait: bool,
     timeout: float | None,
 ) -> None:
@@ -59,8 +60,8 @@ def trigger(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    body: dict[str, Any] = {"variables": (data or {}) | _read_params(params)}
-    optional = {"run_key": run_key, "note": note, "logical_date": logical_date}
+    body: dict[str, Any] = {"variables": (data or {}) | read_params(params)}
+    optional = {"run_key": run_key, "note": note, "logical_date": logical_date, "callback_url": callback_url}
     body |= {name: value for name, value in optional.items() if value is not None}
     raw = session.client.fetch("POST", path("pipelines", pipeline_id, "runs"), body=body)
     run = read(raw, Run)
@@ -69,20 +70,3 @@ def trigger(
     else:
         session.output.record(raw, lambda: describe(run, session.output)[:1])
         session.output.note(f"Watch it: penstock runs watch {run.id}")
-
-
-def _read_params(params: Sequence[str]) -> dict[str, msgspec.Raw]:
-    variables = {}
-    for param in params:
-        name, equals, value = param.partition("=")
-        if not (name and equals):
-            raise click.BadParameter(f"{param!r} is not NAME=VALUE.", param_hint="-p")
-        variables[name] = _as_json(value)
-    return variables
-
-
-def _as_json(value: str) -> msgspec.Raw:
-    try:
-        return msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return msgspec.Raw(msgspec.json.encode(value))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from schemas.changes import Change, TailedChange
+from schemas.runs import BlockAttempt
 from schemas.store.db import Db, queries
 
 SQL = queries("changes")
@@ -35,3 +36,11 @@ async def tail(
     xid, run_id, seq = after
     rows = await db.fetch(SQL["tail"], xid, run_id, seq, horizon, limit, with_logs)
     return [msgspec.convert(row, TailedChange) for row in rows]
+
+
+async def attempts(
+    db: Db, run_id: uuid.UUID, block_id: str, *, map_index: int | None, after: int, limit: int
+) -> list[BlockAttempt]:
+    """Read the attempts of one block run, of an item if `map_index` says which, that come after attempt `after`."""
+    rows = await db.fetch(SQL["attempts"], run_id, block_id, map_index, after, limit)
+    return [msgspec.convert(row, BlockAttempt) for row in rows]

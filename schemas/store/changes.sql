@@ -45,3 +45,28 @@ FROM (
 ) c
 JOIN runs r ON r.id = c.run_id
 ORDER BY c.xid, c.run_id, c.seq
+
+-- name: attempts -> BlockAttempt
+-- The attempts of one block run after a cursor. `pending` is how an attempt ends that another one follows; an attempt that
+-- never ended, though another one followed or the run is over, was interrupted with its runner.
+SELECT a.attempt, CASE WHEN a.was_interrupted OR a.state = 'pending' THEN 'failed' ELSE a.state END AS state, a.started_at,
+       a.finished_at, a.row_count, a.queue_ms, a.duration_ms,
+       CASE WHEN a.was_interrupted THEN json_build_object(
+                'type', 'Interrupted', 'message', 'its runner died or drained while it was executed')
+            ELSE coalesce(a.error, 'null') END AS error
+FROM (
+    SELECT c.attempt, (array_agg(c.state ORDER BY c.seq DESC))[1] AS state, min(c.at) AS started_at,
+           max(c.at) FILTER (WHERE c.state <> 'running') AS finished_at, max(c.row_count) AS row_count,
+           max(c.queue_ms) AS queue_ms, max(c.duration_ms) AS duration_ms,
+           (array_agg(c.error ORDER BY c.seq DESC))[1] AS error,
+           bool_and(c.state = 'running')
+               AND (c.attempt < max(c.attempt) OVER () OR bool_and(r.finished_at IS NOT NULL)) AS was_interrupted
+    FROM changes c
+    JOIN runs r ON r.id = c.run_id
+    WHERE c.run_id = $1 AND c.kind = 'block' AND c.block_id = $2 AND c.map_index IS NOT DISTINCT FROM $3::integer
+      AND c.attempt > 0
+    GROUP BY c.attempt
+) a
+WHERE a.attempt > $4
+ORDER BY a.attempt
+LIMIT $5

@@ -2,15 +2,18 @@
 
 import datetime as dt
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from schemas.pipelines import DEFAULT_QUEUE
 from schemas.queue import Ring
 from schemas.runs import Claimed
-from schemas.store.db import Database, Db, queries
+from schemas.store.db import Database, Db, Record, queries
 
 SQL = queries("leases")
+MOST_DUE = 1000  # of one pipeline, in one look
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -26,9 +29,11 @@ def alive_lock(runner_id: uuid.UUID) -> int:
     return runner_id.int & 0x7FFF_FFFF_FFFF_FFFF
 
 
-async def register(db: Db, runner_id: uuid.UUID, *, name: str, lease_s: float) -> None:
-    """Begin a runner's first lease."""
-    await db.execute(SQL["register"], runner_id, name, lease_s)
+async def register(
+    db: Db, runner_id: uuid.UUID, *, name: str, lease_s: float, queues: Collection[str] = (DEFAULT_QUEUE,)
+) -> None:
+    """Begin a runner's first lease, and say which queues it serves."""
+    await db.execute(SQL["register"], runner_id, name, lease_s, list(queues))
 
 
 async def beat(db: Db, runner_id: uuid.UUID, *, lease_s: float) -> Beat | None:
@@ -42,52 +47,82 @@ async def hold_alive_lock(db: Db, runner_id: uuid.UUID) -> None:
     await db.execute(SQL["hold_alive_lock"], alive_lock(runner_id))
 
 
+class Claimer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who claims: a runner, the pipelines that it has with their versions, and the queues that it serves."""
+
+    runner_id: uuid.UUID
+    versions: Mapping[str, str]
+    queues: Collection[str] = (DEFAULT_QUEUE,)
+
+
 async def claim(
-    db: Database, rings: Sequence[Ring], *, runner_id: uuid.UUID, versions: Mapping[str, str]
+    db: Database,
+    rings: Sequence[Ring],
+    *,
+    runner_id: uuid.UUID,
+    versions: Mapping[str, str],
+    queues: Collection[str] = (DEFAULT_QUEUE,),
 ) -> list[Claimed]:
-    """Take those of the rung runs that may start now; `versions` maps the pipelines that this runner has to theirs.
+    """Take the rung runs that may start now; `versions` maps the pipelines that this runner has to theirs.
 
-    Runs under a limit of active runs are claimed one claimer at a time, so that the limit is never passed.
+    Under a limit of active runs a ring only says where to look: for each one the next run in order is taken, whichever
+    was rung, one claimer at a time, so that no limit is passed. Ringing a run that has ended means: look there again.
     """
-    claimed = await _claim(db, rings, runner_id, versions, with_limits=False)
+    claimer = Claimer(runner_id=runner_id, versions=versions, queues=queues)
+    claimed = await _claim(db, rings, claimer, with_limits=False)
     taken = {run.id for run in claimed}
-    rest = [ring for ring in rings if ring.run_id not in taken]
-    return claimed + await _claim_limited(db, rest, runner_id, versions) if rest else claimed
+    rest = [ring.run_id for ring in rings if ring.run_id not in taken]
+    return claimed + await _claim_limited(db, rest, claimer) if rest else claimed
 
 
-async def _claim_limited(
-    db: Database, rings: Sequence[Ring], runner_id: uuid.UUID, versions: Mapping[str, str]
-) -> list[Claimed]:
-    """Take those that fit under their limits, one claimer at a time."""
-    rows = await db.fetch(SQL["limited"], [ring.run_id for ring in rings])
-    limited = {row["id"]: row["pipeline_id"] for row in rows}
-    if not limited:
+async def _claim_limited(db: Database, run_ids: Sequence[uuid.UUID], claimer: Claimer) -> list[Claimed]:
+    """Take as many runs as were rung under a limit, as far as there is room."""
+    limited = {row["id"]: row["pipeline_id"] for row in await db.fetch(SQL["limited"], run_ids)}
+    looks = Counter(limited[run_id] for run_id in run_ids if limited.get(run_id) in claimer.versions)
+    if not looks:
         return []
     async with db.transaction() as transaction:
-        await transaction.fetch(SQL["lock_limited"], list(limited.values()))
-        fitting = {row["id"] for row in await transaction.fetch(SQL["within_limits"], list(limited))}
-        chosen = [ring for ring in rings if ring.run_id in fitting]
-        return await _claim(transaction, chosen, runner_id, versions, with_limits=True)
+        await transaction.fetch(SQL["lock_limited"], list(looks))
+        first = await _find_next(transaction, looks, claimer.queues, older_than_s=0, only_limited=True)
+        if not first:
+            return []
+        lanes = {row["pipeline_id"]: row["lane"] for row in first}
+        await transaction.execute(SQL["remember_turns"], list(lanes), list(lanes.values()))
+        return await _claim(transaction, [_ring(row) for row in first], claimer, with_limits=True)
 
 
-async def _claim(
-    db: Db, rings: Sequence[Ring], runner_id: uuid.UUID, versions: Mapping[str, str], *, with_limits: bool
-) -> list[Claimed]:
+async def _claim(db: Db, rings: Sequence[Ring], claimer: Claimer, *, with_limits: bool) -> list[Claimed]:
     rows = await db.fetch(
         SQL["claim"],
         [ring.run_id for ring in rings],
         [ring.dispatch for ring in rings],
-        runner_id,
-        list(versions),
-        list(versions.values()),
+        claimer.runner_id,
+        list(claimer.versions),
+        list(claimer.versions.values()),
         with_limits,
+        list(claimer.queues),
     )
     return [msgspec.convert(row, Claimed) for row in rows]
 
 
+async def _find_next(
+    db: Db, most: Mapping[str, int], queues: Collection[str], *, older_than_s: float, only_limited: bool
+) -> list[Record]:
+    return await db.fetch(SQL["next"], list(most), list(most.values()), list(queues), float(older_than_s), only_limited)
+
+
+def _ring(row: Record) -> Ring:
+    return Ring(row["id"], row["dispatch"], row["lane"], row["queue"])
+
+
 async def release(db: Db, runner_id: uuid.UUID, run_ids: Collection[uuid.UUID]) -> list[Ring]:
     """Hand runs that this runner owns back, end those that shall be cancelled, and return what to ring for them all."""
-    return [Ring(*row) for row in await db.fetch(SQL["release"], runner_id, list(run_ids))]
+    return [_ring(row) for row in await db.fetch(SQL["release"], runner_id, list(run_ids))]
+
+
+async def hand_over(db: Db, run_id: uuid.UUID, epoch: int, *, queue: str) -> list[Ring]:
+    """Hand a run to the runners of another queue, if this epoch is still its own, and return what to ring for it."""
+    return [_ring(row) for row in await db.fetch(SQL["hand_over"], run_id, epoch, queue)]
 
 
 async def unregister(db: Db, runner_id: uuid.UUID) -> None:
@@ -103,11 +138,11 @@ async def find_dead_runners(db: Db, *, lease_s: float, silence_s: float) -> list
 async def reclaim(db: Db, runner_ids: Sequence[uuid.UUID]) -> tuple[list[Ring], list[uuid.UUID]]:
     """Take the runs of dead runners back; returns what to ring, and which runs ended here."""
     rings, ended = [], []
-    for run_id, dispatch, state, lane in await db.fetch(SQL["reclaim"], runner_ids):
-        if state == "queued":
-            rings.append(Ring(run_id, dispatch, lane))
+    for row in await db.fetch(SQL["reclaim"], runner_ids):
+        if row["state"] == "queued":
+            rings.append(_ring(row))
         else:
-            ended.append(run_id)
+            ended.append(row["id"])
     return rings, ended
 
 
@@ -116,9 +151,17 @@ async def bury(db: Db, runner_ids: Sequence[uuid.UUID]) -> None:
     await db.execute(SQL["bury"], runner_ids)
 
 
-async def find_due(db: Db, pipeline_ids: Sequence[str], *, older_than_s: float) -> list[Ring]:
-    """Find queued runs of these pipelines that should have been taken by now."""
-    return [Ring(*row) for row in await db.fetch(SQL["due"], pipeline_ids, older_than_s)]
+async def find_due(
+    db: Db, pipeline_ids: Collection[str], *, older_than_s: float, queues: Collection[str] = (DEFAULT_QUEUE,)
+) -> list[Ring]:
+    """Find queued runs of these pipelines and queues that could have been taken by now."""
+    most = dict.fromkeys(pipeline_ids, MOST_DUE)
+    return [_ring(row) for row in await _find_next(db, most, queues, older_than_s=older_than_s, only_limited=False)]
+
+
+async def find_unserved_queues(db: Db) -> list[str]:
+    """Find the queues in which something waits or will, and that no living runner serves."""
+    return [row["queue"] for row in await db.fetch(SQL["unserved_queues"])]
 
 
 async def ensure_partitions(db: Db, days_ahead: int) -> int:

@@ -1,6 +1,7 @@
 -- name: register
 -- A runner begins to live.
-INSERT INTO runners (id, name, lease_expires_at) VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+INSERT INTO runners (id, name, queues, lease_expires_at)
+VALUES ($1, $2, $4, clock_timestamp() + $3 * interval '1 second')
 
 -- name: beat
 -- Renew the lease of a runner, on which all its runs hang, and hear which those are and which of them shall be cancelled.
@@ -22,27 +23,28 @@ SELECT pg_advisory_lock($1)
 
 -- name: claim -> Claimed
 -- Take queued runs whose doorbell rang: state, epoch and owner change together. What is paused, cancelled, rung again
--- since, of a pipeline that this runner does not have, or (unless $6) under a limit of active runs, stays.
+-- since, of a pipeline or queue that this runner does not have, or (unless $6) under a limit of active runs, stays.
 WITH rung AS (
     SELECT * FROM unnest($1::uuid[], $2::integer[]) AS t (run_id, dispatch)
 ), offered AS (
     SELECT * FROM unnest($4::text[], $5::text[]) AS t (pipeline_id, version)
 ), locked AS MATERIALIZED (  -- by id and nothing else: an index of queued runs would be walked from end to end
-    SELECT r.id, r.pipeline_id, r.schedule_id, r.state, r.cancel_requested_at
+    SELECT r.id, r.pipeline_id, r.schedule_id, r.backfill_id, r.state, r.queue, r.cancel_requested_at
     FROM rung
     JOIN runs r ON r.id = rung.run_id AND r.dispatch = rung.dispatch
     ORDER BY r.id
     FOR UPDATE OF r SKIP LOCKED
 ), mine AS (
-    SELECT r.id, o.version
+    SELECT r.id, o.version, least(p.run_timeout_s, s.run_timeout_s) AS run_timeout_s
     FROM locked r
     JOIN offered o ON o.pipeline_id = r.pipeline_id
     JOIN pipelines p ON p.id = r.pipeline_id
     LEFT JOIN schedules s ON s.id = r.schedule_id
     WHERE r.state = 'queued'
+      AND r.queue = ANY ($7::text[])
       AND r.cancel_requested_at IS NULL
-      AND (s.on_paused IS NOT DISTINCT FROM 'run' OR NOT (p.is_paused OR coalesce(s.is_paused, false)))
-      AND ($6::boolean OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL))
+      AND NOT is_held(p.is_paused, p.on_paused, s.is_paused, s.on_paused)
+      AND ($6::boolean OR (p.max_active_runs IS NULL AND s.max_active_runs IS NULL AND r.backfill_id IS NULL))
       AND EXISTS (SELECT 1 FROM runners WHERE id = $3)
 ), claimed AS (
     UPDATE runs r SET
@@ -51,46 +53,149 @@ WITH rung AS (
     FROM mine
     WHERE r.id = mine.id
     RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.origin,
-              r.parent_id, r.queue, r.attempt, r.epoch, r.seq
+              r.parent_id, r.queue, r.attempt, r.epoch, r.seq,
+              mine.run_timeout_s,
+              mine.run_timeout_s - extract(epoch FROM clock_timestamp() - r.started_at)::float8 AS time_left_s
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', 'running', attempt FROM claimed
 )
-SELECT claimed.*, $6::boolean AS is_limited, NULL::float8 AS time_left_s, e.kind AS event_kind,
-       e.content_type AS event_content_type, e.body AS event_body
+SELECT claimed.*, $6::boolean AS is_limited, e.kind AS event_kind, e.content_type AS event_content_type,
+       e.body AS event_body
 FROM claimed
 LEFT JOIN events e ON e.id = claimed.event_id
+
+-- name: limited
+-- The pipelines of those runs that are under a limit of active runs.
+SELECT r.id, r.pipeline_id
+FROM runs r
+JOIN pipelines p ON p.id = r.pipeline_id
+LEFT JOIN schedules s ON s.id = r.schedule_id
+WHERE r.id = ANY ($1::uuid[])
+  AND (p.max_active_runs IS NOT NULL OR s.max_active_runs IS NOT NULL OR r.backfill_id IS NOT NULL)
 
 -- name: lock_limited
 -- One claimer at a time where the number of active runs is limited.
 SELECT pg_advisory_xact_lock(hashtextextended('penstock.limit.' || pipeline_id, 0))
 FROM (SELECT DISTINCT unnest($1::text[]) AS pipeline_id ORDER BY 1) AS limited
 
--- name: within_limits
--- Of these runs, in order, those that fit beside the active ones of their pipeline and of their schedule.
-WITH wanted AS (
-    SELECT r.id, r.pipeline_id, r.schedule_id,
-           row_number() OVER (PARTITION BY r.pipeline_id ORDER BY r.id) AS nth_of_pipeline,
-           row_number() OVER (PARTITION BY r.schedule_id ORDER BY r.id) AS nth_of_schedule
-    FROM runs r
-    WHERE r.id = ANY ($1::uuid[]) AND r.state = 'queued'
+-- name: next
+-- The queued runs that can start now, in order, at most so many of each pipeline ($1, $2), of these queues ($3) and of this
+-- age ($4), all of them or ($5) only those under a limit of active runs. What has begun and changes its owner keeps its
+-- place, and comes first. Then the lanes take turns, beginning behind the one that started last: each schedule, the calls
+-- without a schedule and each backfill is one; each with its oldest first, as far as all limits have room.
+WITH active AS MATERIALIZED (
+    SELECT pipeline_id, schedule_id, backfill_id, count(*) AS runs
+    FROM (SELECT pipeline_id, schedule_id, backfill_id FROM runs
+          WHERE state = 'running' AND pipeline_id = ANY ($1::text[])
+          UNION ALL
+          SELECT pipeline_id, schedule_id, backfill_id FROM runs
+          WHERE state = 'queued' AND started_at IS NOT NULL AND pipeline_id = ANY ($1::text[])) begun
+    GROUP BY 1, 2, 3
+), asked AS MATERIALIZED (
+    SELECT p.id AS pipeline_id, t.most, p.is_paused, p.on_paused, p.max_active_runs IS NOT NULL AS is_limited,
+           CASE WHEN p.max_active_runs IS NOT NULL THEN p.max_active_runs - coalesce((
+               SELECT sum(runs) FROM active WHERE pipeline_id = p.id), 0) END AS room,
+           coalesce((SELECT lane FROM turns WHERE pipeline_id = p.id), '') AS last_lane
+    FROM unnest($1::text[], $2::integer[]) AS t (pipeline_id, most)
+    JOIN pipelines p ON p.id = t.pipeline_id
+), begun AS (
+    SELECT a.pipeline_id, r.id, r.dispatch, r.lane, r.queue
+    FROM asked a
+    CROSS JOIN LATERAL (
+        SELECT r.id, r.dispatch, coalesce(r.backfill_id::text, r.schedule_id::text, r.pipeline_id) AS lane, r.queue
+        FROM runs r
+        LEFT JOIN schedules s ON s.id = r.schedule_id
+        LEFT JOIN backfills b ON b.id = r.backfill_id
+        WHERE r.state = 'queued' AND r.started_at IS NOT NULL AND r.pipeline_id = a.pipeline_id
+          AND r.queue = ANY ($3::text[]) AND r.cancel_requested_at IS NULL
+          AND r.created_at < clock_timestamp() - $4 * interval '1 second'
+          AND NOT is_held(a.is_paused, a.on_paused, s.is_paused, s.on_paused)
+          AND (b.id IS NULL OR NOT (b.is_paused OR b.cancelled_at IS NOT NULL))
+          AND (NOT $5::boolean OR a.is_limited OR s.max_active_runs IS NOT NULL OR b.id IS NOT NULL)
+        ORDER BY r.id
+        LIMIT a.most
+    ) r
+), lanes AS (
+    SELECT a.pipeline_id, coalesce(backfill_id::text, schedule_id::text, a.pipeline_id) AS lane, schedule_id, backfill_id,
+           room_of_schedule, least(a.most, a.room, room_of_schedule, room_of_backfill) AS most
+    FROM asked a
+    CROSS JOIN LATERAL (
+        SELECT s.id AS schedule_id, NULL::uuid AS backfill_id, s.is_paused, s.on_paused, s.max_active_runs AS max_of_schedule,
+               NULL::integer AS max_of_backfill
+        FROM schedules s
+        WHERE s.pipeline_id = a.pipeline_id
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL, NULL, NULL
+        UNION ALL
+        SELECT s.id, b.id, s.is_paused, s.on_paused, s.max_active_runs, b.max_active_runs
+        FROM backfills b
+        LEFT JOIN schedules s ON s.id = b.schedule_id
+        WHERE b.pipeline_id = a.pipeline_id AND NOT (b.is_paused OR b.cancelled_at IS NOT NULL)
+    ) l
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN max_of_schedule IS NOT NULL THEN max_of_schedule - coalesce((
+                   SELECT sum(runs) FROM active x WHERE x.schedule_id = l.schedule_id), 0) END AS room_of_schedule,
+               CASE WHEN max_of_backfill IS NOT NULL THEN max_of_backfill - coalesce((
+                   SELECT sum(runs) FROM active x WHERE x.backfill_id = l.backfill_id), 0) END AS room_of_backfill
+    ) rooms
+    WHERE NOT is_held(a.is_paused, a.on_paused, l.is_paused, l.on_paused)
+      AND (NOT $5::boolean OR a.is_limited OR num_nonnulls(max_of_schedule, max_of_backfill) > 0)
+), waiting AS (
+    SELECT l.pipeline_id, l.lane, l.schedule_id, l.room_of_schedule, l.most, r.id, r.dispatch, r.queue,
+           row_number() OVER (PARTITION BY l.pipeline_id, l.lane ORDER BY r.id) AS turn
+    FROM lanes l
+    CROSS JOIN unnest($3::text[]) AS served (queue)
+    CROSS JOIN LATERAL (
+        (SELECT id, dispatch, queue FROM runs
+         WHERE l.schedule_id IS NOT NULL AND l.backfill_id IS NULL
+           AND state = 'queued' AND backfill_id IS NULL AND pipeline_id = l.pipeline_id AND schedule_id = l.schedule_id
+           AND queue = served.queue AND started_at IS NULL AND cancel_requested_at IS NULL
+           AND created_at < clock_timestamp() - $4 * interval '1 second'
+         ORDER BY id LIMIT l.most)
+        UNION ALL
+        (SELECT id, dispatch, queue FROM runs
+         WHERE l.schedule_id IS NULL AND l.backfill_id IS NULL
+           AND state = 'queued' AND backfill_id IS NULL AND pipeline_id = l.pipeline_id AND schedule_id IS NULL
+           AND queue = served.queue AND started_at IS NULL AND cancel_requested_at IS NULL
+           AND created_at < clock_timestamp() - $4 * interval '1 second'
+         ORDER BY id LIMIT l.most)
+        UNION ALL
+        (SELECT id, dispatch, queue FROM runs
+         WHERE backfill_id = l.backfill_id AND state = 'queued'
+           AND queue = served.queue AND started_at IS NULL AND cancel_requested_at IS NULL
+           AND created_at < clock_timestamp() - $4 * interval '1 second'
+         ORDER BY id LIMIT l.most)
+    ) r
+    WHERE l.most > 0
+), fitting AS (  -- a backfill of a schedule shares the schedule's limit with its deliveries
+    SELECT w.*, a.room, a.last_lane,
+           row_number() OVER (PARTITION BY w.pipeline_id, w.schedule_id ORDER BY w.turn, w.lane <= a.last_lane, w.lane)
+               AS nth_of_schedule
+    FROM waiting w
+    JOIN asked a ON a.pipeline_id = w.pipeline_id
+    WHERE w.turn <= w.most
+), fresh AS (
+    SELECT f.*, row_number() OVER (PARTITION BY pipeline_id ORDER BY turn, lane <= last_lane, lane) AS nth
+    FROM fitting f
+    WHERE room_of_schedule IS NULL OR nth_of_schedule <= room_of_schedule
+), first AS (
+    SELECT c.*, row_number() OVER (PARTITION BY pipeline_id ORDER BY nth, id) AS place
+    FROM (SELECT id, dispatch, lane, queue, pipeline_id, 0 AS nth FROM begun
+          UNION ALL
+          SELECT id, dispatch, lane, queue, pipeline_id, nth FROM fresh WHERE room IS NULL OR nth <= room) c
 )
-SELECT w.id
-FROM wanted w
-JOIN pipelines p ON p.id = w.pipeline_id
-LEFT JOIN schedules s ON s.id = w.schedule_id
-WHERE (p.max_active_runs IS NULL OR w.nth_of_pipeline + (
-          SELECT count(*) FROM runs a WHERE a.state = 'running' AND a.pipeline_id = p.id) <= p.max_active_runs)
-  AND (s.max_active_runs IS NULL OR w.nth_of_schedule + (
-          SELECT count(*) FROM runs a WHERE a.state = 'running' AND a.schedule_id = s.id) <= s.max_active_runs)
+SELECT f.id, f.dispatch, f.lane, f.queue, f.pipeline_id
+FROM first f
+JOIN asked a ON a.pipeline_id = f.pipeline_id
+WHERE f.place <= a.most
+ORDER BY f.place
 
--- name: limited
--- Which of these runs are under a limit of active runs.
-SELECT r.id, r.pipeline_id
-FROM runs r
-JOIN pipelines p ON p.id = r.pipeline_id
-LEFT JOIN schedules s ON s.id = r.schedule_id
-WHERE r.id = ANY ($1::uuid[]) AND (p.max_active_runs IS NOT NULL OR s.max_active_runs IS NOT NULL)
+-- name: remember_turns
+-- Which lane of each pipeline started a run last.
+INSERT INTO turns (pipeline_id, lane)
+SELECT * FROM unnest($1::text[], $2::text[])
+ON CONFLICT (pipeline_id) DO UPDATE SET lane = excluded.lane
 
 -- name: release
 -- A runner hands runs of its own back to the queue, where what was begun does not count as an attempt; those that shall be
@@ -108,12 +213,29 @@ WITH mine AS (
         epoch = r.epoch + 1, dispatch = r.dispatch + 1, seq = r.seq + 1, lease_owner = NULL
     FROM mine
     WHERE r.id = mine.id
-    RETURNING r.id, r.dispatch, r.state, r.seq, r.attempt, r.pipeline_id, r.schedule_id
+    RETURNING r.id, r.dispatch, r.state, r.seq, r.attempt, r.pipeline_id, r.schedule_id, r.backfill_id, r.queue
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', state, attempt FROM back
 )
-SELECT id, dispatch, coalesce(schedule_id::text, pipeline_id) AS lane FROM back
+SELECT id, dispatch, coalesce(backfill_id::text, schedule_id::text, pipeline_id) AS lane, queue FROM back
+
+-- name: hand_over
+-- The owner of a run hands it to those who serve another queue, where its next blocks execute; as with a release this is no
+-- attempt, and a run that shall be cancelled ends here.
+WITH back AS (
+    UPDATE runs SET
+        state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+        finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN clock_timestamp() END,
+        queue = $3, attempt = attempt - CASE WHEN cancel_requested_at IS NULL THEN 1 ELSE 0 END,
+        epoch = epoch + 1, dispatch = dispatch + 1, seq = seq + 1, lease_owner = NULL
+    WHERE id = $1 AND epoch = $2 AND state = 'running'
+    RETURNING id, dispatch, state, seq, attempt, pipeline_id, schedule_id, backfill_id, queue
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, seq, 'run', state, attempt FROM back
+)
+SELECT id, dispatch, coalesce(backfill_id::text, schedule_id::text, pipeline_id) AS lane, queue FROM back
 
 -- name: unregister
 -- A runner that ended in order leaves nothing behind.
@@ -158,49 +280,32 @@ WITH dead AS (
         epoch = r.epoch + 1, dispatch = r.dispatch + 1, seq = r.seq + 1, lease_owner = NULL
     FROM dead
     WHERE r.id = dead.id
-    RETURNING r.id, r.dispatch, r.state, r.seq, r.attempt, r.error, r.pipeline_id, r.schedule_id
+    RETURNING r.id, r.dispatch, r.state, r.seq, r.attempt, r.error, r.pipeline_id, r.schedule_id, r.backfill_id,
+              r.queue
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt, error)
     SELECT id, seq, 'run', state, attempt, error FROM back
 )
-SELECT id, dispatch, state, coalesce(schedule_id::text, pipeline_id) AS lane FROM back
+SELECT id, dispatch, coalesce(backfill_id::text, schedule_id::text, pipeline_id) AS lane, queue, state FROM back
 
 -- name: bury
 -- Forget dead runners that own nothing any more.
 DELETE FROM runners n
 WHERE n.id = ANY ($1::uuid[]) AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.state = 'running' AND r.lease_owner = n.id)
 
--- name: due
--- Queued runs that should have been taken by now: the schedules of a pipeline in turns, each with its oldest runs, as far as
--- its own limit and that of the pipeline have room.
-SELECT r.id, r.dispatch, coalesce(r.schedule_id::text, p.id) AS lane
-FROM pipelines p
-CROSS JOIN LATERAL (
-    SELECT q.*
-    FROM schedules s
-    CROSS JOIN LATERAL (
-        SELECT id, dispatch, schedule_id, row_number() OVER (ORDER BY id) AS turn
-        FROM runs
-        WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id = s.id AND cancel_requested_at IS NULL
-          AND created_at < clock_timestamp() - $2 * interval '1 second'
-        ORDER BY id
-        LIMIT least(1000, greatest(0, coalesce(s.max_active_runs, 1000) - (
-            SELECT count(*) FROM runs a
-            WHERE a.state = 'running' AND a.schedule_id = s.id AND s.max_active_runs IS NOT NULL)))
-    ) q
-    WHERE s.pipeline_id = p.id AND (s.on_paused = 'run' OR NOT (p.is_paused OR s.is_paused))
-    UNION ALL
-    (SELECT id, dispatch, schedule_id, row_number() OVER (ORDER BY id)
-     FROM runs
-     WHERE state = 'queued' AND pipeline_id = p.id AND schedule_id IS NULL AND cancel_requested_at IS NULL
-       AND created_at < clock_timestamp() - $2 * interval '1 second' AND NOT p.is_paused
-     ORDER BY id
-     LIMIT 1000)
-    ORDER BY turn, id
-    LIMIT least(1000, greatest(0, coalesce(p.max_active_runs, 1000) - (
-        SELECT count(*) FROM runs a WHERE a.state = 'running' AND a.pipeline_id = p.id AND p.max_active_runs IS NOT NULL)))
-) r
-WHERE p.id = ANY ($1::text[])
+-- name: unserved_queues
+-- Queues in which published blocks want to execute, or runs wait, and which no living runner serves.
+SELECT wanted.queue
+FROM (
+    SELECT queue FROM pipelines WHERE graph IS NOT NULL
+    UNION
+    SELECT block ->> 'queue' FROM pipelines, jsonb_array_elements(graph -> 'blocks') AS block WHERE graph IS NOT NULL
+    UNION
+    SELECT queue FROM runs WHERE state = 'queued'
+) wanted
+WHERE wanted.queue IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM runners n WHERE wanted.queue = ANY (n.queues) AND n.lease_expires_at > clock_timestamp())
+ORDER BY 1
 
 -- name: ensure_partitions
 SELECT ensure_partitions($1)

@@ -74,7 +74,7 @@ LEFT JOIN mine ON mine.id = i.run_id
 
 -- name: begun_blocks -> BegunBlock
 -- Where an earlier owner left the blocks of a run, with the outputs of those that succeeded.
-SELECT b.block_id, b.map_index, b.state, b.attempt, o.format, o.data, o.object, o.size
+SELECT b.block_id, b.map_index, b.state, b.attempt, coalesce(b.error, 'null') AS error, o.format, o.data, o.object, o.size
 FROM block_runs b
 LEFT JOIN block_outputs o ON b.state = 'success' AND (o.run_id, o.block_id, o.map_index) = (b.run_id, b.block_id, b.map_index)
 WHERE b.run_id = $1

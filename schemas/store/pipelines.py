@@ -44,7 +44,7 @@ async def _publish_good(db: Db, definition: Definition, graph: Graph) -> None:
         graph,
         schema,
         definition.max_active_runs,
-        definition.queue,
+        definition.first_queue,
         definition.run_timeout_s,
     )
     await db.execute(SQL["publish_version"], definition.id, definition.version, graph, schema)
@@ -67,6 +67,12 @@ async def get(db: Db, pipeline_id: str) -> Pipeline:
     if row is None:
         raise NotFound(f"There is no pipeline {pipeline_id!r}.")
     return msgspec.convert(row, Pipeline)
+
+
+async def lock(db: Db, pipeline_id: str) -> Pipeline:
+    """Read a pipeline that this transaction is about to change; raises NotFound."""
+    await db.execute(SQL["lock"], pipeline_id)
+    return await get(db, pipeline_id)
 
 
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:

@@ -55,6 +55,10 @@ WHERE ($1::text IS NULL OR id > $1)
 ORDER BY id
 LIMIT $3
 
+-- name: lock
+-- Two changes that come together are made one after the other: neither writes back what it read before the other.
+SELECT id FROM pipelines WHERE id = $1 FOR NO KEY UPDATE
+
 -- name: update -> Pipeline
 UPDATE pipelines SET is_paused = $2, on_paused = $3, max_active_runs = $4, notify = $5, updated_at = now()
 WHERE id = $1

@@ -22,7 +22,15 @@ async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
     """Write a queued run; raises Conflict that names the run which already has this key."""
     variables = msgspec.json.encode(trigger.variables)
     run_id: uuid.UUID | None = await db.fetchval(
-        SQL["create"], new_id(), pipeline_id, variables, trigger.logical_date, trigger.run_key, trigger.note
+        SQL["create"],
+        new_id(),
+        pipeline_id,
+        variables,
+        trigger.logical_date,
+        trigger.run_key,
+        trigger.note,
+        trigger.triggered_by,
+        trigger.callback_url,
     )
     if run_id is None:
         existing = await db.fetchval(SQL["by_key"], pipeline_id, trigger.run_key)

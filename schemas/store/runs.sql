@@ -1,8 +1,11 @@
 -- name: create
--- A run that a caller asked for by name; its key is unique per pipeline.
+-- A run that a caller or another run asked for by name; its key is unique per pipeline.
 WITH run AS (
-    INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note, origin, parent_id, queue, callback_url)
+    SELECT $1, p.id, $3::json, $4::timestamptz, $5::text, $6::text,
+           CASE WHEN $7::uuid IS NULL THEN 'api' ELSE 'run' END, $7, p.queue, $8::text
+    FROM pipelines p
+    WHERE p.id = $2
     ON CONFLICT (pipeline_id, run_key) WHERE run_key IS NOT NULL DO NOTHING
     RETURNING id
 ), change AS (

@@ -51,6 +51,12 @@ async def get(db: Db, key: str) -> Schedule:
     return msgspec.convert(row, Schedule)
 
 
+async def lock(db: Db, key: str) -> Schedule:
+    """Read a schedule that this transaction is about to change; raises NotFound."""
+    await db.execute(SQL["lock"], *id_or_number(key))
+    return await get(db, key)
+
+
 async def list_page(
     db: Db, before: uuid.UUID | None, *, pipeline_id: str | None, source: str | None, q: str | None, limit: int
 ) -> list[Schedule]:

@@ -5,13 +5,17 @@ INSERT INTO schedules (id, pipeline_id, name, kind, source, source_config, varia
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
           body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
+       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
+       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
 
 -- name: get -> Schedule
 -- By id or by number.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
        body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
+       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
+       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
 FROM schedules
 WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
 
@@ -19,7 +23,9 @@ WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
 -- The newest schedules before a cursor.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
        body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
+       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
+       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
 FROM schedules
 WHERE deleted_at IS NULL
   AND ($1::uuid IS NULL OR id < $1)
@@ -29,6 +35,10 @@ WHERE deleted_at IS NULL
 ORDER BY id DESC
 LIMIT $5
 
+-- name: lock
+-- Two changes that come together are made one after the other: neither writes back what it read before the other.
+SELECT id FROM schedules WHERE id = $1::uuid OR number = $2::bigint FOR NO KEY UPDATE
+
 -- name: update -> Schedule
 UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5, is_paused = $6, on_paused = $7,
                      max_active_runs = $8, body_limit = $9, cron = $10, every_s = $11, timezone = $12,
@@ -37,8 +47,13 @@ UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5,
 WHERE id = $1 AND deleted_at IS NULL
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
           body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
+       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
+       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
 
 -- name: delete
--- Only marked, because events and runs go on pointing at it.
+-- Only marked, because events and runs go on pointing at it; its clock ends.
+WITH ended AS (
+    UPDATE clocks SET next_slot = NULL, due_at = NULL WHERE schedule_id = $1
+)
 UPDATE schedules SET deleted_at = now(), updated_at = now() WHERE id = $1 AND deleted_at IS NULL RETURNING id

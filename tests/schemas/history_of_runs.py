@@ -1,10 +1,9 @@
-"""A model of what the database must say of runs, in a few dicts, and the steps that both of them take.
+"""The steps that the database and a model of it both take, and what must be true of them after each.
 
 Whoever once claimed a run may write at any later time, as a runner taken for dead does; it must change nothing.
 """
 
 import asyncio
-import itertools
 import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -14,18 +13,17 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from schemas.entries import BlockEntry, ChangeEntry, LogEntry, OutputEntry, RunEntry
 from schemas.errors import Conflict
 from schemas.events import Delivery
 from schemas.ids import new_id
-from schemas.outputs import UNMAPPED, Format
 from schemas.payload import Kind
 from schemas.queue import Ring
 from schemas.runs import Trigger
 from schemas.states import TERMINAL_RUN_STATES as TERMINAL
-from schemas.states import BlockState, LogLevel, RunState, Verdict
-from schemas.store import events, leases, ledger, runs
+from schemas.states import BlockState, RunState, Verdict
+from schemas.store import events, leases, runs
 from schemas.store.db import Database
+from tests.schemas.model_of_runs import Claim, ModelRun, Pen, send
 
 PIPELINE = "model"
 LONG_S = 1e6
@@ -35,73 +33,13 @@ HISTORY = """
            array_agg(state ORDER BY seq) FILTER (WHERE kind = 'run') AS states
     FROM (SELECT run_id, seq, kind, state FROM changes UNION ALL SELECT run_id, seq, 'log', NULL FROM logs) AS told
     GROUP BY run_id"""
+BLOCKS = """
+    SELECT b.run_id, b.block_id, b.state, b.attempt, o.run_id IS NOT NULL AS has_output
+    FROM block_runs b LEFT JOIN block_outputs o USING (run_id, block_id, map_index)"""
 PICK = st.integers(0, 5)
 NTH = st.integers(0, 1)
+BLOCK_STATES = [BlockState.SUCCESS, BlockState.RUNNING]
 TABLES = ("runs", "runners", "events", "event_keys", "changes", "logs", "block_runs", "block_outputs")
-
-
-class ModelRun(msgspec.Struct):
-    """What the database must say of a run."""
-
-    state: RunState = RunState.QUEUED
-    epoch: int = 0
-    dispatch: int = 0
-    seq: int = 1
-    attempt: int = 0
-    owner: uuid.UUID | None = None
-    cancel: bool = False
-    blocks: dict[str, int] = {}
-    told: list[RunState] = msgspec.field(default_factory=lambda: [RunState.QUEUED])
-
-    def move(self, state: RunState, *, owner: uuid.UUID | None = None) -> None:
-        self.state, self.owner = state, owner
-        self.seq += 1
-        self.told = [*self.told, state]
-
-
-class Claim(msgspec.Struct):
-    """Who once owned a run, and the number of the last line that it wrote."""
-
-    run_id: uuid.UUID
-    runner: uuid.UUID
-    epoch: int
-    seq: int
-
-
-class Pen:
-    """What one claim wants to write, in one commit."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
-        self.seq = claim.seq
-        self.blocks: list[BlockEntry] = []
-        self.outputs: list[OutputEntry] = []
-        self.changes: list[ChangeEntry] = []
-        self.logs: list[LogEntry] = []
-        self.state: RunState | None = None
-        self.error: bytes | None = None
-
-    def next(self) -> int:
-        self.seq = self.claim.seq = self.seq + 1
-        return self.seq
-
-    def block(self, block_id: str) -> None:
-        run, epoch = self.claim.run_id, self.claim.epoch
-        self.blocks.append(BlockEntry(run, block_id, BlockState.SUCCESS, epoch, began_at=1.0, ended_at=2.0))
-        self.outputs.append(OutputEntry(run, block_id, UNMAPPED, Format.MSGPACK, b"\xc0", None, 1))
-        self.changes.append(ChangeEntry(run, self.next(), 2.0, "block", BlockState.SUCCESS, block_id, epoch))
-
-    def log(self) -> None:
-        self.logs.append(LogEntry(self.claim.run_id, self.next(), 1.5, "a", 1, LogLevel.INFO, "line", b"{}"))
-
-    def finish(self, state: RunState) -> None:
-        self.state = state
-        self.error = b'{"type":"Error","message":"why"}' if state is RunState.FAILED else None
-        self.changes.append(ChangeEntry(self.claim.run_id, self.next(), 3.0, "run", state))
-
-    @property
-    def run(self) -> RunEntry:
-        return RunEntry(self.claim.run_id, self.claim.epoch, self.seq, self.state, self.error)
 
 
 class History(RuleBasedStateMachine):
@@ -142,7 +80,6 @@ class History(RuleBasedStateMachine):
         return wanted[which % len(wanted)]
 
     def pick_claim(self, which: int) -> Claim:
-        """Choose whoever has claimed something, most likely of late."""
         return self.claims[-1 - which % len(self.claims)]
 
     def is_owner(self, claim: Claim) -> bool:
@@ -212,11 +149,8 @@ class History(RuleBasedStateMachine):
         may = run.state is RunState.QUEUED and not run.cancel and rings_ago == 0
         assert [found.id for found in claimed] == ([run_id] if may else [])
         if may:
-            run.epoch += 1
-            run.attempt += 1
-            run.move(RunState.RUNNING, owner=runner)
+            self.take(run_id, runner)
             assert (claimed[0].epoch, claimed[0].attempt, claimed[0].seq) == (run.epoch, run.attempt, run.seq)
-            self.claims.append(Claim(run_id, runner, run.epoch, run.seq))
 
     @precondition(lambda self: any(run.owner for run in self.runs.values()))
     @rule(nth=NTH)
@@ -230,12 +164,12 @@ class History(RuleBasedStateMachine):
             assert heard.cancel == {run_id for run_id in self.owned(runner) if self.runs[run_id].cancel}
 
     @precondition(lambda self: self.claims)
-    @rule(which=PICK, block=st.sampled_from("abc"), with_log=st.booleans())
-    def record_a_block(self, which: int, block: str, with_log: bool) -> None:
+    @rule(which=PICK, block=st.sampled_from("abc"), state=st.sampled_from(BLOCK_STATES), with_log=st.booleans())
+    def record_a_block(self, which: int, block: str, state: BlockState, with_log: bool) -> None:
         pen = Pen(self.pick_claim(which))
         if with_log:
             pen.log()
-        pen.block(block)
+        pen.block(block, state)
         self.record([pen])
 
     @precondition(lambda self: self.claims)
@@ -339,6 +273,14 @@ class History(RuleBasedStateMachine):
         waiting = {run_id: run.dispatch for run_id, run in self.runs.items() if run.state is RunState.QUEUED}
         assert {ring.run_id: ring.dispatch for ring in due} == waiting
 
+    def take(self, run_id: uuid.UUID, runner: uuid.UUID) -> None:
+        """Let the model know of a claim."""
+        run = self.runs[run_id]
+        run.epoch += 1
+        run.attempt += 1
+        run.move(RunState.RUNNING, owner=runner)
+        self.claims.append(Claim(run_id, runner, run.epoch, run.seq))
+
     def record(self, pens: Sequence[Pen]) -> None:
         """Write, and expect that only the owners' lines are there."""
         applied = self.do(send(self.database, pens))
@@ -347,7 +289,7 @@ class History(RuleBasedStateMachine):
         assert applied == {pen.claim.run_id for pen in owners}
         for pen in owners:
             run = self.runs[pen.claim.run_id]
-            run.blocks = run.blocks | {entry.block_id: entry.attempt for entry in pen.blocks}
+            run.blocks = run.blocks | {entry.block_id: (entry.state, entry.attempt) for entry in pen.blocks}
             run.seq = pen.seq
             if pen.state is not None:
                 run.state, run.owner, run.told = pen.state, None, [*run.told, pen.state]
@@ -367,10 +309,11 @@ class History(RuleBasedStateMachine):
             run_id: (run.state, run.epoch, run.dispatch, run.seq, run.attempt, run.owner, run.state in TERMINAL)
             for run_id, run in self.runs.items()
         }
-        blocks = self.do(self.database.fetch("SELECT run_id, block_id, attempt FROM block_runs"))
-        assert {(row["run_id"], row["block_id"]): row["attempt"] for row in blocks} == {
-            (run_id, block): attempt for run_id, run in self.runs.items() for block, attempt in run.blocks.items()
+        blocks = self.do(self.database.fetch(BLOCKS))
+        assert {(row["run_id"], row["block_id"]): (row["state"], row["attempt"]) for row in blocks} == {
+            (run_id, block): found for run_id, run in self.runs.items() for block, found in run.blocks.items()
         }
+        assert all(row["has_output"] for row in blocks if row["state"] == BlockState.SUCCESS)
 
     @invariant()
     def history_is_dense_and_ends_once(self) -> None:
@@ -379,7 +322,8 @@ class History(RuleBasedStateMachine):
         for run_id, run in self.runs.items():
             assert history[run_id]["seqs"] == list(range(1, run.seq + 1))
             assert history[run_id]["states"] == run.told
-            assert sum(state in TERMINAL for state in history[run_id]["states"]) == (run.state in TERMINAL)
+            ends = sum(state in TERMINAL for state in history[run_id]["states"])
+            assert ends == (run.state in TERMINAL) + run.overruled
 
     @invariant()
     def nothing_waits_for_ever(self) -> None:
@@ -387,15 +331,3 @@ class History(RuleBasedStateMachine):
         for run in self.runs.values():
             assert not (run.state is RunState.QUEUED and run.cancel)
             assert (run.state is RunState.RUNNING) == (run.owner in self.runners)
-
-
-async def send(database: Database, pens: Sequence[Pen]) -> set[uuid.UUID]:
-    return await ledger.record(
-        database,
-        [pen.run for pen in pens],
-        blocks=list(itertools.chain.from_iterable(pen.blocks for pen in pens)),
-        outputs=list(itertools.chain.from_iterable(pen.outputs for pen in pens)),
-        changes=list(itertools.chain.from_iterable(pen.changes for pen in pens)),
-        logs=list(itertools.chain.from_iterable(pen.logs for pen in pens)),
-        clock_ahead_s=0.0,
-    )

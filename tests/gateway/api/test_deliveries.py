@@ -152,7 +152,10 @@ async def test_a_body_up_to_its_limit_is_taken_and_not_one_byte_more(is_chunked:
         for size, status in sizes.items():
             answer = await (chunked(hook, size) if is_chunked else shared.deliver(hook, b"x" * size))
             assert answer.status_code == status, (limit, size)
-        assert problem(answer, 413, "too_large") == f"The body is larger than {limit} bytes, the limit here."
+        assert problem(answer, 413, "too_large") == (
+            f"The body is larger than {limit} bytes, the limit here: send a reference to it instead "
+            "(a path, a key or a URL)."
+        )
         assert [event["size"] for event in await events_of(shared, hook)] == [limit]
 
 

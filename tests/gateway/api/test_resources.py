@@ -27,7 +27,11 @@ async def test_a_pipeline_is_shown_as_its_file_says(shared: Penstock) -> None:
         "graph": GRAPH,
         "params_schema": None,
         "max_active_runs": None,
+        "queue": "default",
+        "run_timeout_s": None,
+        "notify": {},
         "is_paused": False,
+        "on_paused": "queue",
         "file": "quick.py",
         "error": None,
     }
@@ -81,6 +85,13 @@ async def test_a_run_is_triggered_and_read_by_id_and_by_number(shared: Penstock)
         "event_variables": None,
         "logical_date": "2026-01-31T11:00:00Z",
         "note": "by hand",
+        "origin": "api",
+        "parent_id": None,
+        "resumed_from": None,
+        "backfill_id": None,
+        "queue": "default",
+        "passed_sla": False,
+        "callback_url": None,
         "attempt": 0,
         "started_at": None,
         "finished_at": None,
@@ -97,9 +108,11 @@ async def test_a_run_is_triggered_and_read_by_id_and_by_number(shared: Penstock)
     assert [block["block_id"] for block in ended["block_runs"]] == ["one", "two", "three", "four", "five"]
     assert first == unlike(first, "duration_ms", "started_at", "finished_at") | {
         "block_id": "one",
+        "map_index": None,
         "state": "success",
         "attempt": 1,
         "row_count": None,
+        "queue_ms": first["queue_ms"],
         "error": None,
     }
     assert await shared.run(str(ended["number"])) == ended
@@ -155,6 +168,7 @@ async def test_a_log_is_read_in_order_by_level_block_and_attempt(shared: Penstoc
     assert printed[0] == unlike(printed[0], "seq", "at") | {
         "run_id": run["id"],
         "block_id": "tries",
+        "map_index": None,
         "attempt": 1,
         "level": "info",
         "message": "attempt 1",
@@ -181,13 +195,27 @@ async def test_a_schedule_is_created_read_changed_and_ended(shared: Penstock) ->
         "on_paused": "reject",
         "max_active_runs": 3,
         "body_limit": 1000,
+        "cron": None,
+        "every_s": None,
+        "timezone": "Europe/Rome",
+        "start_at": None,
+        "end_at": None,
+        "catchup": False,
+        "jitter_s": 0,
+        "overlap": "allow",
+        "sla_s": 60,
+        "run_timeout_s": 30.0,
+        "max_queue_age_s": 3600,
+        "notify": {"email": ["ops@example.com"], "on": ["failed"]},
     }
     answer = await shared.client.post("/v1/schedules", json=wanted)
     created = answer.json()
 
     assert answer.status_code == 201
     assert created == wanted | unlike(created, "id", "number", "created_at", "updated_at") | {
-        "source_config": {"secrets": ["***", "***"]}
+        "source_config": {"secrets": ["***", "***"]},
+        "next_fire_at": None,
+        "last_fired_at": None,
     }
     path = f"/v1/schedules/{created['id']}"
     assert (await shared.client.get(path)).json() == created

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.client import Client
-from gateway.cli.live import Progress, watch
+from gateway.cli.live import BlockChange, Progress, watch
 from gateway.cli.runs import read
 from schemas.runs import Run
 from schemas.states import RunState
@@ -110,6 +110,47 @@ def test_a_picture_of_a_successful_run_shows_only_blocks_that_it_had() -> None:
         "✔ orders  run #12  success  1.2 s",
         "✔  load       success    340 ms  2 rows",
         "✔  transform  success  1 m 05 s",
+    ]
+
+
+def mapped(**changes: Any) -> dict[str, Any]:
+    """Make a run with a mapped block of three items, one of which failed."""
+    boom = {"type": "ValueError", "message": "item 1: boom", "block_id": "load"}
+    items = [a_block("load", map_index=index, row_count=None) for index in (2, 0)]
+    items.append(a_block("load", map_index=1, state="failed", attempt=2, error=boom | {"message": "boom"}))
+    block = a_block("load", map_index=None, row_count=3, state="failed", error=boom)
+    return a_run(state="failed", error=boom, block_runs=[*items, block], **changes)
+
+
+def test_a_picture_of_a_mapped_block_is_one_line_that_counts_its_items() -> None:
+    progress = Progress(read(msgspec.json.encode(BEGUN), Run), ("load",))
+    at = "2026-11-20T09:40:00.5Z"
+    for change in (
+        {"state": "running", "row_count": 3},
+        *({"state": "running", "map_index": index} for index in range(2)),
+        {"state": "success", "map_index": 1},
+    ):
+        progress.change_block(msgspec.convert({"block_id": "load", "at": at, **change}, BlockChange))
+    console = terminal()
+    console.print(progress)
+    assert "1 of 3 items" in shown(console).splitlines()[1]
+
+    progress.refresh(read(msgspec.json.encode(mapped()), Run))
+    console.print(progress)
+    assert shown(console).splitlines()[-1].rstrip() == "✘  load  failed  340 ms  3 rows  ValueError: item 1: boom"
+
+
+def test_items_of_a_mapped_block_are_shown_behind_it(server: CannedGateway, penstock: Penstock) -> None:
+    server.answers("GET", RUN, mapped())
+
+    lines = penstock("runs", "show", RUN_ID, "-o", "plain").stdout.splitlines()
+
+    blocks = [line.split("\t")[:3] for line in lines if line.startswith("block\t")]
+    assert blocks == [
+        ["block", "load", "failed"],
+        ["block", "load[0]", "success"],
+        ["block", "load[1]", "failed"],
+        ["block", "load[2]", "success"],
     ]
 
 

@@ -1,0 +1,117 @@
+"""What people do to runs that exist: cancel, resume, rerun, mark. Each deed is written down in its own transaction."""
+
+from collections.abc import Container
+from typing import Any
+
+import msgspec
+
+from gateway import params
+from gateway.runs import Runs, refuse_if_paused
+from schemas.audit import Action
+from schemas.changes import Channels
+from schemas.errors import Conflict
+from schemas.keys import Caller
+from schemas.queue import Doorbell, Ring
+from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunRow
+from schemas.states import TERMINAL_RUN_STATES, RunState
+from schemas.store import audit, control, pipelines, runs
+from schemas.store.db import Database
+
+_RESUMABLE = (RunState.FAILED, RunState.CANCELLED)
+
+
+class Control:
+    """Steers runs for those who may; owners of runs hear of it through the database."""
+
+    def __init__(self, db: Database, doorbell: Doorbell, *, runs: Runs, channels: Channels) -> None:
+        self._db = db
+        self._doorbell = doorbell
+        self._runs = runs
+        self._channels = channels
+
+    async def cancel(self, key: str, caller: Caller) -> Run:
+        """Ask a run to end; raises NotFound, or Conflict when it has ended already."""
+        run_id = await runs.find_id(self._db, key)
+        async with self._db.transaction() as transaction:
+            state = await runs.cancel(transaction, run_id)
+            if state is not None:
+                await audit.record(transaction, caller, Action.RUN_CANCEL, f"run:{run_id}", {})
+        if state is None:
+            ended = await self._runs.get(key)
+            raise Conflict(f"Run {run_id} has ended already: {ended.state}.", state=ended.state)
+        if state is RunState.RUNNING:
+            await self._doorbell.announce(self._channels.cancel, [run_id])
+        else:
+            self._doorbell.tell([run_id])
+        return await self._runs.get(key)
+
+    async def resume(self, key: str, resumption: Resumption, caller: Caller) -> Run:
+        """Queue a run that goes on where a failed or cancelled one ended.
+
+        Raises NotFound, or Conflict when it ended otherwise, is being resumed, or its pipeline is paused and rejects.
+        """
+        old = await self._runs.row(key)
+        _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
+        refuse_if_paused(await pipelines.get(self._db, old.pipeline_id))
+        async with self._db.transaction() as transaction:
+            ring = await control.resume(transaction, old.id, note=resumption.note)
+            if ring is not None:
+                details = {"new_run_id": ring.run_id, "note": resumption.note}
+                await audit.record(transaction, caller, Action.RUN_RESUME, f"run:{old.id}", details)
+        return await self._begin(old, ring)
+
+    async def rerun(self, key: str, repetition: Repetition, caller: Caller) -> Run:
+        """Queue a run that repeats an ended one whole, with its variables or with others.
+
+        Raises NotFound, Invalid (params), or Conflict when it has not ended or its pipeline is paused and rejects.
+        """
+        old = await self._runs.row(key)
+        _expect(old, TERMINAL_RUN_STATES, "only a run that has ended can be run again")
+        pipeline = await pipelines.get(self._db, old.pipeline_id)
+        refuse_if_paused(pipeline)
+        edited, variables = repetition.variables, msgspec.json.decode(old.variables, type=dict[str, Any])
+        if edited is not msgspec.UNSET:
+            variables = edited
+        params.check(variables, pipeline)
+        async with self._db.transaction() as transaction:
+            ring = await control.rerun(transaction, old.id, variables=variables, note=repetition.note)
+            if ring is not None:
+                changes = {} if edited is msgspec.UNSET else {"variables": edited}
+                details = {"new_run_id": ring.run_id, "note": repetition.note, **changes}
+                await audit.record(transaction, caller, Action.RUN_RERUN, f"run:{old.id}", details)
+        return await self._begin(old, ring)
+
+    async def mark(self, key: str, mark: Mark, caller: Caller) -> Run:
+        """Say by hand what became of a run, whatever it is; raises NotFound, or Conflict when it is that already.
+
+        Whoever executes it is told, and can write nothing any more.
+        """
+        run_id, state = await runs.find_id(self._db, key), RunState(mark.state)
+        error = None
+        if state is RunState.FAILED:
+            error = RunError(type="Marked", message=f"marked failed by {caller.name}" + _behind_colon(mark.note))
+        async with self._db.transaction() as transaction:
+            before = await control.mark(transaction, run_id, state, error=error, note=mark.note)
+            if before is None:
+                raise Conflict(f"Run {run_id} is {state} already.", state=state)
+            details = {"from": before, "to": state, "note": mark.note}
+            await audit.record(transaction, caller, Action.RUN_MARK, f"run:{run_id}", details)
+        if before is RunState.RUNNING:
+            await self._doorbell.announce(self._channels.cancel, [run_id])
+        self._doorbell.tell([run_id])
+        return await self._runs.get(key)
+
+    async def _begin(self, old: RunRow, ring: Ring | None) -> Run:
+        if ring is None:
+            raise Conflict(f"Run {old.id} was changed just now; look at it and try again.")
+        self._doorbell.ring([ring])
+        return await self._runs.get(str(ring.run_id))
+
+
+def _expect(run: RunRow, states: Container[RunState], rule: str) -> None:
+    if run.state not in states:
+        raise Conflict(f"Run {run.id} is {run.state}; {rule}.", state=run.state)
+
+
+def _behind_colon(note: str | None) -> str:
+    return f": {note}" if note else ""

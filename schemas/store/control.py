@@ -1,0 +1,49 @@
+"""The table `runs`, as people overrule it: going on with a run that ended, repeating it, saying what became of it."""
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from schemas.errors import Conflict
+from schemas.ids import new_id
+from schemas.queue import Ring
+from schemas.runs import RunError
+from schemas.states import RunState
+from schemas.store.db import Db, queries
+
+SQL = queries("control")
+
+
+async def resume(db: Db, run_id: uuid.UUID, *, note: str | None) -> Ring | None:
+    """Queue a run that goes on where this one ended and return its ring; None unless it failed or was cancelled.
+
+    Raises Conflict, which names it, when such a run waits or executes already.
+    """
+    row = await db.fetchrow(SQL["resume"], run_id, new_id(), note)
+    if row is not None:
+        return Ring(*row)
+    active = await db.fetchval(SQL["active_resume"], run_id)
+    if active is not None:
+        raise Conflict(f"Run {active} resumes run {run_id} already, and has not ended.", run_id=str(active))
+    return None
+
+
+async def rerun(db: Db, run_id: uuid.UUID, *, variables: dict[str, Any], note: str | None) -> Ring | None:
+    """Queue a run that repeats this one with these variables and return its ring; None unless it has ended."""
+    row = await db.fetchrow(SQL["rerun"], run_id, new_id(), msgspec.json.encode(variables), note)
+    return None if row is None else Ring(*row)
+
+
+async def mark(
+    transaction: Db, run_id: uuid.UUID, state: RunState, *, error: RunError | None, note: str | None
+) -> RunState | None:
+    """Say what became of a run, whatever it was, and return its state before; None when it was in this state already.
+
+    A failed run needs an `error`. Two statements: what its owner has committed is only seen behind the lock.
+    """
+    row = await transaction.fetchrow(SQL["lock"], run_id)
+    why = None if error is None else msgspec.json.encode(error)
+    if row is None or await transaction.fetchval(SQL["mark"], run_id, state, why, note) is None:
+        return None
+    return RunState(row["state"])

@@ -1,0 +1,100 @@
+-- name: lock
+-- Whoever changes a run by hand has it to itself: what its owner commits meanwhile comes before or is refused.
+SELECT id, state, pipeline_id FROM runs WHERE id = $1 FOR UPDATE
+
+-- name: resume
+-- A new run that goes on where a failed or cancelled one ended: what succeeded or was skipped there is done here, too, and
+-- is told to whoever watches. Large outputs stay where they are, both runs name them by one key. Callbacks are called anew,
+-- but for those of the blocks that were done.
+WITH old AS (
+    SELECT * FROM runs WHERE id = $1 AND state IN ('failed', 'cancelled')
+), done AS (
+    SELECT b.*, row_number() OVER (ORDER BY b.finished_at, b.block_id, b.map_index) AS nth
+    FROM block_runs b
+    JOIN old ON old.id = b.run_id
+    WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (
+        SELECT
+        FROM pipeline_versions v
+        CROSS JOIN jsonb_array_elements(v.graph -> 'callbacks') AS callback
+        LEFT JOIN block_runs s ON s.run_id = old.id AND s.block_id = callback ->> 'block' AND s.map_index = -1
+                               AND s.state IN ('success', 'skipped')
+        WHERE v.pipeline_id = old.pipeline_id AND v.version = old.version AND callback ->> 'id' = b.block_id
+          AND s.run_id IS NULL)
+), run AS (
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
+                      callback_url, wants_callback, seq)
+    SELECT $2, pipeline_id, schedule_id, event_id, item, variables, logical_date, $3, 'resume', id, queue, callback_url,
+           wants_callback, 1 + (SELECT count(*) FROM done)
+    FROM old
+    ON CONFLICT (parent_id) WHERE origin = 'resume' AND state IN ('queued', 'running') DO NOTHING
+    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane
+), blocks AS (
+    INSERT INTO block_runs (run_id, block_id, map_index, state, attempt, row_count, queue_ms, duration_ms, started_at,
+                            finished_at, error)
+    SELECT run.id, d.block_id, d.map_index, d.state, d.attempt, d.row_count, d.queue_ms, d.duration_ms, d.started_at,
+           d.finished_at, d.error
+    FROM run
+    CROSS JOIN done d
+), outputs AS (
+    INSERT INTO block_outputs (run_id, block_id, map_index, format, data, object, size, preview, profile)
+    SELECT run.id, o.block_id, o.map_index, o.format, o.data, o.object, o.size, o.preview, o.profile
+    FROM run
+    CROSS JOIN done d
+    JOIN block_outputs o ON (o.run_id, o.block_id, o.map_index) = (d.run_id, d.block_id, d.map_index)
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt, block_id, map_index, row_count, queue_ms, duration_ms)
+    SELECT id, 1, 'run', 'queued', 0, NULL, NULL, NULL, NULL, NULL FROM run
+    UNION ALL
+    SELECT run.id, 1 + d.nth, 'block', d.state, d.attempt, d.block_id, nullif(d.map_index, -1), d.row_count, d.queue_ms,
+           d.duration_ms
+    FROM run
+    CROSS JOIN done d
+)
+SELECT id, 0 AS dispatch, lane FROM run
+
+-- name: active_resume
+SELECT id FROM runs WHERE parent_id = $1 AND origin = 'resume' AND state IN ('queued', 'running')
+
+-- name: rerun
+-- A new run of the newest version of the pipeline, from its first block, for the same event.
+WITH run AS (
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
+                      callback_url, wants_callback)
+    SELECT $2, p.id, o.schedule_id, o.event_id, o.item, $3, o.logical_date, $4, 'rerun', o.id, p.queue, o.callback_url,
+           o.wants_callback
+    FROM runs o
+    JOIN pipelines p ON p.id = o.pipeline_id
+    WHERE o.id = $1 AND o.state IN ('success', 'failed', 'cancelled')
+    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt) SELECT id, 1, 'run', 'queued', 0 FROM run
+)
+SELECT id, 0 AS dispatch, lane FROM run
+
+-- name: mark
+-- A person says what became of a run, and nobody else may write it any more. Blocks that were under way are cancelled.
+WITH open AS MATERIALIZED (
+    SELECT run_id, block_id, map_index, attempt, row_number() OVER (ORDER BY block_id, map_index) AS nth
+    FROM block_runs
+    WHERE run_id = $1 AND state IN ('pending', 'running')
+), marked AS (
+    UPDATE runs r SET
+        state = $2, error = $3, marked_at = clock_timestamp(), finished_at = coalesce(r.finished_at, clock_timestamp()),
+        note = coalesce($4, r.note), epoch = r.epoch + 1, seq = r.seq + 1 + (SELECT count(*) FROM open), lease_owner = NULL
+    WHERE r.id = $1 AND r.state <> $2
+    RETURNING r.id, r.seq, r.attempt, r.state, r.error, r.started_at
+), blocks AS (
+    UPDATE block_runs b SET state = 'cancelled', finished_at = clock_timestamp()
+    FROM open
+    JOIN marked ON marked.id = open.run_id
+    WHERE (b.run_id, b.block_id, b.map_index) = (open.run_id, open.block_id, open.map_index)
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt, block_id, map_index, error)
+    SELECT id, seq, 'run', state, attempt, NULL, NULL, error FROM marked
+    UNION ALL
+    SELECT marked.id, marked.seq - open.nth, 'block', 'cancelled', open.attempt, open.block_id, nullif(open.map_index, -1),
+           NULL
+    FROM marked
+    JOIN open ON open.run_id = marked.id
+)
+SELECT id FROM marked
