@@ -19,10 +19,10 @@ TOP_FAILING = 5
 NEXT_FIRES = 10
 LINEAGE_DAYS = 30
 LARGEST_LINEAGE = 2000
+NEWEST_TRIGGERS = 1000
 LARGEST_FAMILY = 200
 LONGEST_DESCRIPTION = 120
 Kind = Literal["pipeline", "schedule", "run", "event"]
-_STATES = ("success", "failed", "cancelled", "running", "queued")
 
 
 class Overviews:
@@ -38,16 +38,12 @@ class Overviews:
         """Count the runs of each of the last days, the oldest first, also of days without runs; raises NotFound."""
         if pipeline_id is not None:
             await pipelines.get(self._db, pipeline_id)
-        today = _now().date()
-        first = today - dt.timedelta(days=days - 1)
-        return _by_day(await tallies.hours(self._db, _midnight(first), pipeline_id=pipeline_id), first, today)
+        return await self._days(days, pipeline_id)
 
     async def dashboard(self) -> Dashboard:
         """Read everything that a first look at an installation wants to know."""
-        now = _now()
-        first = now.date() - dt.timedelta(days=TREND_DAYS - 1)
-        hours = await tallies.hours(self._db, _midnight(first), pipeline_id=None)
-        trend = _by_day(hours, first, now.date())
+        hour = _now().replace(minute=0, second=0, microsecond=0)
+        trend = await self._days(TREND_DAYS, None)
         queue = await overviews.queue(self._db)
         return Dashboard(
             running=queue.running,
@@ -55,11 +51,11 @@ class Overviews:
             oldest_queued_at=queue.oldest_queued_at,
             runs_today=trend[-1].total,
             runs_yesterday=trend[-2].total,
-            success_rate=_success_rate(hour for hour in hours if hour.hour > now - dt.timedelta(hours=24)),
-            rejected_today=await overviews.count_rejected(self._db, _midnight(now.date())),
+            success_rate=_success_rate(await tallies.hours(self._db, hour - dt.timedelta(hours=23))),
+            rejected_today=await overviews.count_rejected(self._db, _midnight(trend[-1].date)),
             last_failures=await overviews.last_failures(self._db, limit=FAILURES),
             trend=trend,
-            top_failing=await tallies.failing(self._db, _midnight(first), limit=TOP_FAILING),
+            top_failing=await tallies.failing(self._db, _midnight(trend[0].date), limit=TOP_FAILING),
             next_fires=await overviews.next_fires(self._db, limit=NEXT_FIRES),
         )
 
@@ -70,7 +66,7 @@ class Overviews:
         graphs = await relations.graphs(self._db, limit=LARGEST_LINEAGE)
         starters = await relations.starters(self._db, limit=LARGEST_LINEAGE)
         since = _now() - dt.timedelta(days=LINEAGE_DAYS)
-        triggers = await relations.triggers(self._db, since, limit=LARGEST_LINEAGE)
+        triggers = await relations.triggers(self._db, since, limit=NEWEST_TRIGGERS)
         whole = lineage.of_pipelines(graphs, starters, triggers)
         if LARGEST_LINEAGE in (len(graphs), len(starters)):
             whole = Lineage(whole.nodes, whole.edges, is_complete=False)
@@ -114,6 +110,13 @@ class Overviews:
             runners=await overviews.runners(self._db),
             doorbell="up" if self._doorbell.is_healthy else "down",
         )
+
+    async def _days(self, count: int, pipeline_id: str | None) -> list[Day]:
+        """Read the counts of the last days, also of those that have none."""
+        today = _now().date()
+        dates = [today - dt.timedelta(days=ago) for ago in range(count - 1, -1, -1)]
+        found = {day.date: day for day in await tallies.days(self._db, dates[0], pipeline_id=pipeline_id)}
+        return [found.get(date) or Day(date=date) for date in dates]
 
     async def _find_pipelines(self, q: str, limit: int) -> list[Hit]:
         return [
@@ -163,16 +166,6 @@ def _now() -> dt.datetime:
 
 def _midnight(day: dt.date) -> dt.datetime:
     return dt.datetime.combine(day, dt.time(), dt.UTC)
-
-
-def _by_day(hours: Iterable[Hour], first: dt.date, last: dt.date) -> list[Day]:
-    """Add up the hours of each day of UTC, also of days that have none."""
-    counts = {first + dt.timedelta(days=number): dict.fromkeys(_STATES, 0) for number in range((last - first).days + 1)}
-    for hour in hours:
-        day = counts.get(hour.hour.astimezone(dt.UTC).date(), {})
-        for state in day:
-            day[state] += getattr(hour, state)
-    return [Day(date=date, total=sum(day.values()), **day) for date, day in counts.items()]
 
 
 def _success_rate(hours: Iterable[Hour]) -> float | None:

@@ -76,8 +76,7 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
-        self._housekeeping = Housekeeping(self._db, config)
-        self._scheduler = Scheduler(self._db, self._doorbell)
+        self._chores = (Housekeeping(self._db, config), Scheduler(self._db, self._doorbell))
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
     def _ears(self, channels: Channels) -> dict[str, Hear]:
@@ -99,8 +98,8 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
-        await self._housekeeping.start()
-        await self._scheduler.start()
+        for chore in self._chores:
+            await chore.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -116,9 +115,9 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
-        await self._scheduler.stop()
+        for chore in self._chores:
+            await chore.stop()
         await self._sweeper.stop()
-        await self._housekeeping.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COMMITS_S):

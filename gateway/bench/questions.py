@@ -20,8 +20,7 @@ def questions(
 ) -> dict[str, Ask]:
     """Name the questions about a history; the ids are those of some old run, its event, and a run that triggered."""
     now = dt.datetime.now(dt.UTC)
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    day = {"created_after": now - dt.timedelta(days=3), "created_before": now - dt.timedelta(days=2)}
+    first, end = now - dt.timedelta(days=3), now - dt.timedelta(days=2)
     of_runs = {
         "newest": RunFilter(),
         "pipeline": RunFilter(pipeline_id="history_3"),
@@ -29,13 +28,10 @@ def questions(
         "event": RunFilter(event_id=event_id),
         "parent": RunFilter(parent_id=parent_id),
         "backfill": RunFilter(backfill_id=event_id),
-        "queued": RunFilter(state=RunState.QUEUED),
-        "running": RunFilter(state=RunState.RUNNING),
-        "success": RunFilter(state=RunState.SUCCESS),
-        "failed": RunFilter(state=RunState.FAILED),
+        **{state.value: RunFilter(state=state) for state in RunState},
         "cancelled of a pipeline": RunFilter(state=RunState.CANCELLED, pipeline_id="history_3"),
         "triggered by runs": RunFilter(origin=Origin.RUN),
-        "one day": RunFilter(**day),  # type: ignore[arg-type]
+        "one day": RunFilter(created_after=first, created_before=end),
         "a text": RunFilter(q="customer-1"),
         "a text that is nowhere": RunFilter(q="nowhere to be found"),
     }
@@ -44,14 +40,25 @@ def questions(
         "schedule": EventFilter(schedule_id=schedule_id),
         "rejected": EventFilter(verdict=Verdict.REJECTED),
         "a rare source": EventFilter(source="github"),
-        "one day": EventFilter(**day),  # type: ignore[arg-type]
+        "one day": EventFilter(created_after=first, created_before=end),
     }
     return {
         **{f"runs, {name}": _runs(which) for name, which in of_runs.items()},
         "runs, an old page": lambda db: _page(db, RunFilter(), before=run_id),
         **{f"events, {name}": _events(which) for name, which in of_events.items()},
-        "calendar": lambda db: tallies.hours(db, hour - dt.timedelta(days=90), pipeline_id=None),
-        "calendar of a pipeline": lambda db: tallies.hours(db, hour - dt.timedelta(days=90), pipeline_id="history_3"),
+        "ancestors": lambda db: lineage.ancestors(db, run_id, limit=200),
+        "children": lambda db: lineage.children(db, [parent_id], limit=200),
+        **_overviews(now),
+    }
+
+
+def _overviews(now: dt.datetime) -> dict[str, Ask]:
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    first = now.date() - dt.timedelta(days=89)
+    return {
+        "calendar": lambda db: tallies.days(db, first, pipeline_id=None),
+        "calendar of a pipeline": lambda db: tallies.days(db, first, pipeline_id="history_3"),
+        "success rate": lambda db: tallies.hours(db, hour - dt.timedelta(hours=23)),
         "top failing": lambda db: tallies.failing(db, hour - dt.timedelta(days=7), limit=5),
         "queue": overviews.queue,
         "last failures": lambda db: overviews.last_failures(db, limit=10),
@@ -60,9 +67,7 @@ def questions(
         "search runs": lambda db: search.find_runs(db, "key-12", limit=30),
         "search runs by number": lambda db: search.find_runs(db, "4711", limit=30),
         "search events": lambda db: search.find_events(db, "nowhere", ["nowhere", "key:nowhere"], limit=30),
-        "triggers": lambda db: lineage.triggers(db, now - dt.timedelta(days=30), limit=2000),
-        "ancestors": lambda db: lineage.ancestors(db, run_id, limit=200),
-        "children": lambda db: lineage.children(db, [parent_id], limit=200),
+        "triggers": lambda db: lineage.triggers(db, now - dt.timedelta(days=30), limit=1000),
     }
 
 

@@ -7,8 +7,7 @@ import rich_click as click
 
 from gateway.cli.client import path, read
 from gateway.cli.options import Session, confirm, connected
-from gateway.cli.output import Fields, Format, Output, Part
-from gateway.cli.status import size
+from gateway.cli.output import Fields, Format, Output, Part, size
 from schemas.purges import Phase, Preview, Purge
 
 LOOK_EVERY_S = 0.5

@@ -5,7 +5,7 @@ import rich_click as click
 
 from gateway.cli.client import path, read, read_error
 from gateway.cli.options import Session, connected
-from gateway.cli.output import Column, Fields, Listing, Output, Part, duration
+from gateway.cli.output import Column, Fields, Listing, Output, Part, duration, size
 from schemas.overviews import Dashboard, System
 
 _DAYS = (
@@ -19,7 +19,6 @@ _FAILURES = (Column("#", "number"), Column("pipeline"), Column("failed"), Column
 _FAILING = (Column("pipeline"), Column("failed in 7 days", "number"))
 _FIRES = (Column("schedule"), Column("pipeline"), Column("next"), Column("state", "state"))
 _RUNNERS = (Column("runner"), Column("state", "state"), Column("runs", "number"), Column("heard of", "number"))
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -36,14 +35,6 @@ def status(session: Session) -> None:
     fetched = {name: msgspec.Raw(session.client.fetch("GET", path(name))) for name in ("dashboard", "system")}
     raw = msgspec.json.encode(fetched)
     session.output.record(raw, lambda: _describe(read(raw, Status), session.output))
-
-
-def size(count: int) -> str:
-    """Show a number of bytes as people say it."""
-    value, unit = float(count), 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.0f} {_UNITS[unit]}" if unit == 0 or value >= 10 else f"{value:.1f} {_UNITS[unit]}"
 
 
 def _describe(status: Status, output: Output) -> list[Part]:

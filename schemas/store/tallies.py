@@ -4,7 +4,7 @@ import datetime as dt
 
 import msgspec
 
-from schemas.overviews import Failing, Hour
+from schemas.overviews import Day, Failing, Hour
 from schemas.store.db import Database, Db, queries
 
 SQL = queries("tallies")
@@ -19,13 +19,19 @@ async def close(db: Database, *, limit: int) -> int:
         return closed
 
 
-async def hours(db: Db, since: dt.datetime, *, pipeline_id: str | None) -> list[Hour]:
-    """Read the counts of each hour since a full hour, of all pipelines or of one."""
+async def hours(db: Db, since: dt.datetime) -> list[Hour]:
+    """Read the counts of each hour since a full hour."""
+    return [msgspec.convert(row, Hour) for row in await db.fetch(SQL["hours"], since)]
+
+
+async def days(db: Db, first: dt.date, *, pipeline_id: str | None) -> list[Day]:
+    """Read the counts of each day since the first in which there are runs, of all pipelines or of one."""
+    since = dt.datetime.combine(first, dt.time(), dt.UTC)
     if pipeline_id is None:
-        rows = await db.fetch(SQL["hours"], since)
+        rows = await db.fetch(SQL["days"], since)
     else:
-        rows = await db.fetch(SQL["hours_of_pipeline"], since, pipeline_id)
-    return [msgspec.convert(row, Hour) for row in rows]
+        rows = await db.fetch(SQL["days_of_pipeline"], since, pipeline_id)
+    return [msgspec.convert(row, Day) for row in rows]
 
 
 async def failing(db: Db, since: dt.datetime, *, limit: int) -> list[Failing]:

@@ -138,7 +138,7 @@ async def test_an_hour_with_an_active_run_stays_open_and_a_marked_run_is_counted
     assert await close_hours(database_url) == 1
 
     async def counts() -> list[tuple[int, int]]:
-        found = [one for one in await tallies.hours(db, hour, pipeline_id=None) if one.hour == hour]
+        found = [one for one in await tallies.hours(db, hour) if one.hour == hour]
         return [(one.success, one.failed) for one in found]
 
     ((success, failed),) = await counts()
