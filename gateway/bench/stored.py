@@ -30,6 +30,7 @@ from schemas.store import tallies
 from schemas.store.db import Database, prepare
 
 GOAL_MS = 20.0
+WARM_UP = 7  # from the sixth time on Postgres may keep one plan for all
 MOST_BLOCKS = 12_000  # of 8 KiB: what a bounded look into the bytes of events may touch
 _PAGES = {
     "newest page": ("runs", {}),
@@ -109,7 +110,7 @@ def _read(place: Site, target: str, count: int) -> list[float]:
     """Ask the same over one connection, and return how long each answer took; the first ones warm up."""
     waits = []
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", place.port, timeout=30)) as connection:
-        for _ in range(count + 10):
+        for _ in range(count + WARM_UP):
             begun = time.perf_counter()
             connection.request("GET", target, headers={"Authorization": f"Bearer {place.key}"})
             answer = connection.getresponse()
@@ -117,7 +118,7 @@ def _read(place: Site, target: str, count: int) -> list[float]:
             waits.append(time.perf_counter() - begun)
             if answer.status != 200:
                 raise http.client.HTTPException(f"{target} was answered with {answer.status}: {content!r}")
-    return waits[10:]
+    return waits[WARM_UP:]
 
 
 async def _accept(full: Site, empty: Site, plan: Plan, say: Say) -> Figure:
