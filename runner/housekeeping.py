@@ -67,20 +67,21 @@ class Housekeeping:
         now = asyncio.get_running_loop().time()
         if now < self._close_at:
             return False
+        self._close_at = now + CLOSE_EVERY_S * random.uniform(0.8, 1.2)  # noqa: S311 - runners should not meet
         closed = await tallies.close(self._db, limit=HOURS_AT_ONCE)
-        if closed < HOURS_AT_ONCE:
-            self._close_at = now + CLOSE_EVERY_S * random.uniform(0.8, 1.2)  # noqa: S311 - runners should not meet
+        if closed == HOURS_AT_ONCE:
+            self._close_at = now
         return closed > 0
 
     async def _apply_retention(self) -> None:
         now = asyncio.get_running_loop().time()
         if not self._retention_days or now < self._retain_at:
             return
+        self._retain_at = now + RETENTION_EVERY_S
         today = dt.datetime.now(dt.UTC).date()
         purge_id = await purges.create(self._db, self._retention_days, requested_by=RETENTION, automatic_on=today)
         if purge_id is not None:
             log.info("purge begins", purge_id=str(purge_id), days=self._retention_days)
-        self._retain_at = now + RETENTION_EVERY_S
 
     async def _delete_some_files(self) -> bool:
         now = asyncio.get_running_loop().time()

@@ -3,8 +3,8 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -32,6 +32,16 @@ class Found(msgspec.Struct, Generic[Item], frozen=True):
 
     items: Sequence[Item]
     stopped_at: object | None = None
+
+
+def found_among(candidates: Sequence[Mapping[str, Any]], *, limit: int) -> Found[uuid.UUID]:
+    """Read candidates (`id`, `is_match`, `is_last`) of a look for `limit` items, one more than a page shows.
+
+    When there is one more, the look goes on behind the last shown, even if some are gone before they are read.
+    """
+    found = [row["id"] for row in candidates if row["is_match"]]
+    ended_at = next((row["id"] for row in candidates if row["is_last"]), None)
+    return Found(found, found[-2] if len(found) == limit > 1 else ended_at)
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 from schemas.errors import NotFound
 from schemas.events import Delivery, Event, EventBody, EventFilter, Receipt
 from schemas.ids import floor_of, id_range, moment_of
-from schemas.pages import Found
+from schemas.pages import Found, found_among
 from schemas.states import Verdict
 from schemas.store.db import Db, queries
 
@@ -42,9 +42,10 @@ async def list_page(db: Db, before: uuid.UUID | None, which: EventFilter, *, lim
         rows = await db.fetch(
             SQL["find"], _path(which), first, end, CANDIDATES, wanted, which.schedule_id, which.verdict, which.source
         )
-        found += [row["id"] for row in rows if row["is_match"]]
-        stopped_at = next((row["id"] for row in rows if row["is_last"]), None)
-        if stopped_at is not None or len(found) == limit:
+        part = found_among(rows, limit=wanted)
+        found += part.items
+        stopped_at = found[-2] if len(found) == limit > 1 else part.stopped_at
+        if stopped_at is not None:
             break
     events = await db.fetch(SQL["rows"], found, found[-1], found[0]) if found else []
     return Found([msgspec.convert(row, Event) for row in events], stopped_at)

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import Conflict, NotFound
 from schemas.ids import id_or_number, id_range, new_id
-from schemas.pages import Found
+from schemas.pages import Found, found_among
 from schemas.runs import BlockRun, RunFilter, RunRow, Trigger
 from schemas.states import Origin, RunState
 from schemas.store.db import Db, queries
@@ -77,8 +77,7 @@ async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int
         which.backfill_id,
         which.q,
     )
-    stopped_at = next((row["id"] for row in rows if row["is_last"]), None)
-    return Found([row["id"] for row in rows if row["is_match"]], stopped_at)
+    return found_among(rows, limit=limit)
 
 
 async def of_ids(db: Db, run_ids: Sequence[uuid.UUID], *, largest_body: int) -> list[RunRow]:
