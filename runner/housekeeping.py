@@ -8,19 +8,18 @@ import asyncio
 import datetime as dt
 import random
 import uuid
-from collections.abc import Awaitable, Callable
 
 import structlog
 
 from schemas import tasks
 from schemas.errors import PenstockError
+from schemas.objects import ObjectStore, run_prefix
 from schemas.settings import Settings
 from schemas.store import purges, tallies
 from schemas.store.db import Database
 
 log = structlog.get_logger()
 
-DeleteFiles = Callable[[uuid.UUID], Awaitable[None]]
 LOOK_EVERY_S = 1.0
 RETRY_S = 0.3
 CLOSE_EVERY_S = 60.0
@@ -32,12 +31,12 @@ RETENTION = "PENSTOCK_RETENTION_DAYS"
 
 
 class Housekeeping:
-    """Tallies and purges; `delete_files` deletes what the object store has of a run. Without it that stays listed."""
+    """Closes hours, moves purges on, and deletes what the object store has of purged runs."""
 
-    def __init__(self, db: Database, settings: Settings, *, delete_files: DeleteFiles | None = None) -> None:
+    def __init__(self, db: Database, settings: Settings, store: ObjectStore) -> None:
         self._db = db
         self._retention_days = settings.retention_days
-        self._delete_files = delete_files
+        self._store = store
         self._close_at = 0.0
         self._retain_at = 0.0
         self._files_at = 0.0
@@ -85,12 +84,15 @@ class Housekeeping:
 
     async def _delete_some_files(self) -> bool:
         now = asyncio.get_running_loop().time()
-        if self._delete_files is None or now < self._files_at:
+        if now < self._files_at:
             return False
-        has_deleted = await purges.delete_files(self._db, self._delete_files)
+        has_deleted = await purges.delete_files(self._db, self._delete_files_of)
         if not has_deleted:
             self._files_at = now + FILES_EVERY_S
         return has_deleted
+
+    async def _delete_files_of(self, run_id: uuid.UUID) -> None:
+        await self._store.delete_prefix(run_prefix(run_id))
 
     async def _keep_house_for_ever(self) -> None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -34,7 +34,7 @@ class Found(msgspec.Struct, Generic[Item], frozen=True):
     stopped_at: object | None = None
 
 
-def found_among(candidates: Sequence[Mapping[str, Any]], *, limit: int) -> Found[uuid.UUID]:
+def found_among(candidates: Sequence[Any], *, limit: int) -> Found[uuid.UUID]:
     """Read candidates (`id`, `is_match`, `is_last`) of a look for `limit` items, one more than a page shows.
 
     When there is one more, the look goes on behind the last shown, even if some are gone before they are read.

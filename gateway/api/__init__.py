@@ -4,11 +4,14 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.api import (
     audit,
+    backfills,
     blocks,
     control,
+    dry_runs,
     events,
     keys,
     logs,
+    outputs,
     overviews,
     pipelines,
     purges,
@@ -20,11 +23,14 @@ from gateway.api import (
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
+    *dry_runs.handlers,
     *schedules.handlers,
     *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *backfills.handlers,
+    *outputs.handlers,
     *blocks.handlers,
     *control.handlers,
     *logs.handlers,

@@ -34,15 +34,15 @@ async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """
     query = Query(request)
     page = query.page()
-    schedule = query.text("schedule_id")
+    schedule, backfill = query.text("schedule_id"), query.text("backfill_id")
     which = RunFilter(
         pipeline_id=query.text("pipeline_id"),
         schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
         event_id=query.uuid("event_id"),
+        backfill_id=await core.backfills.find(backfill) if backfill else None,
         state=query.choice("state", RunState),
         origin=query.choice("origin", Origin),
         parent_id=query.uuid("parent_id"),
-        backfill_id=query.uuid("backfill_id"),
         created_after=query.moment("created_after"),
         created_before=query.moment("created_before"),
         q=query.text("q"),

@@ -80,14 +80,16 @@ WITH looked_at AS MATERIALIZED (
     WHERE l.finished_at < $3
       AND NOT EXISTS (SELECT 1 FROM runs child WHERE child.parent_id = l.id AND child.finished_at IS NULL)
 ), deleted AS (
-    DELETE FROM runs r USING doomed WHERE r.id = doomed.id AND r.finished_at < $3 RETURNING r.id
+    DELETE FROM runs r USING doomed WHERE r.id = doomed.id AND r.finished_at < $3 RETURNING r.id, r.epoch
 ), blocks AS (
     DELETE FROM block_runs b USING deleted WHERE b.run_id = deleted.id
 ), outputs AS (
     DELETE FROM block_outputs o USING deleted WHERE o.run_id = deleted.id RETURNING o.run_id, o.object
 ), discarded AS (
     INSERT INTO discarded_runs (run_id)
-    SELECT DISTINCT run_id FROM outputs WHERE object IS NOT NULL
+    SELECT run_id FROM outputs WHERE object IS NOT NULL
+    UNION
+    SELECT id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
     ON CONFLICT DO NOTHING
 ), told AS (
     DELETE FROM callbacks c USING deleted WHERE c.run_id = deleted.id
