@@ -14,7 +14,7 @@ import rich_click as click
 
 from gateway.cli import outputs
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
-from gateway.cli.options import Session, Span, connected
+from gateway.cli.options import Ago, Session, Span, connected
 from gateway.cli.output import (
     STATE_STYLES,
     Column,
@@ -32,7 +32,7 @@ from gateway.cli.output import (
 )
 from schemas.errors import PenstockError
 from schemas.runs import BlockRun, LogLine, Run, RunError
-from schemas.states import BlockState, LogLevel, RunState
+from schemas.states import BlockState, LogLevel, Origin, RunState
 
 MOST_ITEMS_SHOWN = 20
 _COLUMNS = (
@@ -73,6 +73,10 @@ for _command in (outputs.preview, outputs.profile, outputs.output):
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Only runs that exist for this.")
+@click.option("--q", metavar="TEXT", help="Only runs with this text in their event, note or run_key.")
+@click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
+@click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
 @click.option("--backfill", help="Only runs of this backfill.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
@@ -83,6 +87,10 @@ def ls(
     pipeline: str | None,
     state: str | None,
     schedule: str | None,
+    origin: str | None,
+    q: str | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
     backfill: str | None,
     limit: int,
     everything: bool,
@@ -91,7 +99,8 @@ def ls(
 
     \b
     Examples:
-    penstock runs ls --state failed
+    penstock runs ls --state failed --since 24h
+    penstock runs ls --q order-4711
     penstock runs ls --pipeline hello --all -o jsonl
     """
     output = session.output
@@ -101,7 +110,18 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule, "backfill_id": backfill}
+    query = {
+        "pipeline_id": pipeline,
+        "state": state,
+        "schedule_id": schedule,
+        "backfill_id": backfill,
+        "origin": origin,
+        "q": q,
+    }
+    query |= {
+        "created_after": since.isoformat() if since else None,
+        "created_before": until.isoformat() if until else None,
+    }
     count = output.listing(
         session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
     )

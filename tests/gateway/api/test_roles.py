@@ -46,6 +46,15 @@ SMALLEST = [
     ("GET", "/v1/callbacks/signing-secrets", "admin"),
     ("GET", f"/v1/callbacks/{UNKNOWN}", "viewer"),
     ("POST", f"/v1/callbacks/{UNKNOWN}/resend", "operator"),
+    ("GET", "/v1/calendar", "viewer"),
+    ("GET", "/v1/dashboard", "viewer"),
+    ("GET", "/v1/lineage", "viewer"),
+    ("GET", f"/v1/runs/{UNKNOWN}/lineage", "viewer"),
+    ("GET", "/v1/search", "viewer"),
+    ("GET", "/v1/system", "viewer"),
+    ("POST", "/v1/purge", "admin"),
+    ("GET", "/v1/purges", "admin"),
+    ("GET", f"/v1/purges/{UNKNOWN}", "admin"),
     ("GET", "/metrics", "viewer"),
 ]
 
