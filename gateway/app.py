@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 import migrations
-from gateway import api, health, hooks, openapi, stream
+from gateway import api, health, hooks, openapi, stream, websocket
 from gateway.auth import provide_caller
 from gateway.bootstrap import preset_admin_key
 from gateway.core import Core
@@ -22,6 +22,7 @@ _HANDLERS = (
     hooks.hook_with_header,
     stream.run_stream,
     stream.stream,
+    websocket.watch,
     health.live,
     health.ready,
     health.metrics,

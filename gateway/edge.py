@@ -104,6 +104,9 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._fed - self._useful > self.HEAD_BYTES:
             self._refuse(Refused(431, f"Headers and trailers may have {self.HEAD_BYTES} bytes."))
 
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] == "GET" and super()._should_upgrade()
+
     def _upgrade(self) -> None:
         if self._should_upgrade():
             self.handle_websocket_upgrade()

@@ -31,6 +31,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_id: str | None = None
     schedule_id: uuid.UUID | None = None
     event_id: uuid.UUID | None = None
+    backfill_id: uuid.UUID | None = None
     state: RunState | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
@@ -84,6 +85,7 @@ class Runs:
             pipeline_id=which.pipeline_id,
             schedule_id=which.schedule_id,
             event_id=which.event_id,
+            backfill_id=which.backfill_id,
             state=which.state,
             created_after=which.created_after,
             created_before=which.created_before,

@@ -95,6 +95,25 @@ CREATE UNIQUE INDEX one_run_per_item_of_an_event ON runs
 CREATE UNIQUE INDEX one_run_per_slot ON runs (schedule_id, logical_date) WHERE origin = 'time';
 CREATE UNIQUE INDEX one_run_per_date_of_a_backfill ON runs (backfill_id, logical_date) WHERE origin = 'backfill';
 CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, queue, id) WHERE backfill_id IS NOT NULL;
+
+-- Where each backfill stands. Its key begins with the 64 characters that stand for the request; behind them is the caller's.
+CREATE VIEW backfills_now AS
+SELECT b.id, b.number, b.pipeline_id, b.schedule_id, nullif(substr(b.key, 66), '') AS key, b.start_at AS start,
+       b.end_at AS "end", b.every, b.timezone, b.variables, b.max_active_runs, b.total, b.created_at, b.cancelled_at,
+       progress.*,
+       CASE WHEN b.cancelled_at IS NOT NULL THEN 'cancelled'
+            WHEN progress.queued + progress.running = 0 THEN 'completed'
+            WHEN b.is_paused THEN 'paused'
+            ELSE 'running' END AS state
+FROM backfills b
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'running') AS running,
+           count(*) FILTER (WHERE state = 'success') AS success, count(*) FILTER (WHERE state = 'failed') AS failed,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+    FROM runs
+    WHERE backfill_id = b.id
+) progress;
+
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
     WHERE origin = 'resume' AND state IN ('queued', 'running');
@@ -205,3 +224,21 @@ CREATE FUNCTION is_held(pipeline_is_paused boolean, pipeline_on_paused text, sch
     SELECT schedule_on_paused IS DISTINCT FROM 'run'
        AND (coalesce(schedule_is_paused, false) OR (pipeline_is_paused AND pipeline_on_paused <> 'run'))
 $$;
+
+-- 8. Dry runs: a request, and beside it the answer, until whoever asked has it.
+
+CREATE TABLE dry_runs (
+    id uuid PRIMARY KEY,
+    pipeline_id text NOT NULL,
+    variables json NOT NULL,
+    event_variables bytea,                     -- JSON; none when no event is made up
+    most_rows integer NOT NULL CHECK (most_rows > 0),
+    expires_at timestamptz NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,       -- how many runners took it; the second one is the last
+    taken_by uuid,
+    result json,
+    CONSTRAINT who_answers_has_taken_it CHECK (result IS NULL OR taken_by IS NOT NULL),
+    CONSTRAINT who_has_taken_it_counts CHECK ((attempts > 0) = (taken_by IS NOT NULL))
+);
+CREATE INDEX dry_runs_waiting ON dry_runs (id) WHERE result IS NULL;
+CREATE INDEX dry_runs_by_expiry ON dry_runs (expires_at);

@@ -2,15 +2,33 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from gateway.api import audit, blocks, control, events, keys, logs, pipelines, runs, scheduler, schedules, tokens
+from gateway.api import (
+    audit,
+    backfills,
+    blocks,
+    control,
+    dry_runs,
+    events,
+    keys,
+    logs,
+    outputs,
+    pipelines,
+    runs,
+    scheduler,
+    schedules,
+    tokens,
+)
 
 handlers: list[HTTPRouteHandler] = [
     *pipelines.handlers,
+    *dry_runs.handlers,
     *schedules.handlers,
     *scheduler.handlers,
     *tokens.handlers,
     *keys.handlers,
     *runs.handlers,
+    *backfills.handlers,
+    *outputs.handlers,
     *blocks.handlers,
     *control.handlers,
     *logs.handlers,

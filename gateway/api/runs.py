@@ -11,7 +11,16 @@ from schemas.pages import Listing
 from schemas.runs import Run
 from schemas.states import Role, RunState
 
-_FILTERS = ("pipeline_id", "schedule_id", "event_id", "state", "created_after", "created_before", *PAGING)
+_FILTERS = (
+    "pipeline_id",
+    "schedule_id",
+    "event_id",
+    "backfill_id",
+    "state",
+    "created_after",
+    "created_before",
+    *PAGING,
+)
 
 
 @get("/v1/runs", guards=[needs(Role.VIEWER)], opt={"query": _FILTERS})
@@ -19,11 +28,12 @@ async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """List runs, newest first, without their blocks."""
     query = Query(request)
     page = query.page()
-    schedule = query.text("schedule_id")
+    schedule, backfill = query.text("schedule_id"), query.text("backfill_id")
     which = RunFilter(
         pipeline_id=query.text("pipeline_id"),
         schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
         event_id=query.uuid("event_id"),
+        backfill_id=await core.backfills.find(backfill) if backfill else None,
         state=query.choice("state", RunState),
         created_after=query.moment("created_after"),
         created_before=query.moment("created_before"),

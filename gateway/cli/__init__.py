@@ -20,6 +20,8 @@ COMMANDS = {
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
+    "backfill": "Run a pipeline once for each date of a range.",
+    "backfills": "See where backfills stand, pause and cancel them.",
     "runs": "List, inspect, watch, cancel, resume, rerun and mark runs, and read their logs.",
     "audit": "See who did what.",
     "gateway": "Run the gateway alone.",
@@ -29,6 +31,7 @@ COMMANDS = {
     "doctor": "Check this installation and say what to do.",
 }
 MODULES = {
+    "backfill": "backfills",
     "gateway": "roles",
     "runner": "roles",
     "migrate": "roles",

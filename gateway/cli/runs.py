@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
+from gateway.cli import outputs
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
 from gateway.cli.options import Session, Span, connected
 from gateway.cli.output import (
@@ -64,15 +65,27 @@ def runs() -> None:
     """See runs, watch them live, cancel them, and read what they wrote."""
 
 
+for _command in (outputs.preview, outputs.profile, outputs.output):
+    runs.add_command(_command)
+
+
 @runs.command()
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--backfill", help="Only runs of this backfill.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
 def ls(
-    session: Session, *, pipeline: str | None, state: str | None, schedule: str | None, limit: int, everything: bool
+    session: Session,
+    *,
+    pipeline: str | None,
+    state: str | None,
+    schedule: str | None,
+    backfill: str | None,
+    limit: int,
+    everything: bool,
 ) -> None:
     """List runs, newest first.
 
@@ -88,7 +101,7 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule}
+    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule, "backfill_id": backfill}
     count = output.listing(
         session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
     )

@@ -61,6 +61,7 @@ async def list_page(
     pipeline_id: str | None,
     schedule_id: uuid.UUID | None,
     event_id: uuid.UUID | None,
+    backfill_id: uuid.UUID | None,
     state: str | None,
     created_after: dt.datetime | None,
     created_before: dt.datetime | None,
@@ -79,6 +80,7 @@ async def list_page(
         created_before,
         limit,
         largest_body,
+        backfill_id,
     )
     return [msgspec.convert(row, RunRow) for row in rows]
 

@@ -43,6 +43,7 @@ FROM (
       AND ($2::text IS NULL OR pipeline_id = $2)
       AND ($3::uuid IS NULL OR schedule_id = $3)
       AND ($4::uuid IS NULL OR event_id = $4)
+      AND ($10::uuid IS NULL OR backfill_id = $10)
       AND ($5::text IS NULL OR state = $5)
       AND ($6::timestamptz IS NULL OR id >= uuid_floor($6))
       AND ($7::timestamptz IS NULL OR id < uuid_floor($7))
