@@ -29,7 +29,8 @@ class Broken:
 
     @property
     def executed(self) -> list[str]:
-        return [line.partition(" ")[0] for line in self.diary.read_text().splitlines()]
+        """Everything that was noted, without the number of the attempt."""
+        return [line.rpartition(" ")[0] for line in self.diary.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def do(shared: Penstock, run_id: str, verb: str, status: int = 202, **body
 
 
 def states(run: Json) -> dict[str, str]:
-    return {block["block_id"]: block["state"] for block in run["block_runs"]}
+    return {block["block_id"]: block["state"] for block in run["block_runs"] if block["map_index"] is None}
 
 
 def without(run: Json, *names: str) -> Json:
@@ -120,6 +121,25 @@ async def test_a_resumed_run_that_fails_can_be_resumed_and_knows_the_event(share
     assert log[-1]["fields"] == {"rows": 2, "ref": "order-7"}
     again = await shared.deliver(hook, b'{"ref": "order-7"}', idempotency_key="once")
     assert [run["id"] for run in again.json()["runs"]] == [first["id"]]  # a duplicate means the first run
+
+
+async def test_a_resumed_run_repeats_items_that_failed_what_builds_on_them_and_its_last_callbacks(
+    shared: Penstock, broken: Broken
+) -> None:
+    answer = await shared.client.post(
+        "/v1/pipelines/mending_items/runs", json={"variables": broken.variables | {"rows": 3}}
+    )
+    old = await shared.ended(answer.json()["id"])
+    assert (old["state"], states(old)["each"], states(old)["report"]) == ("failed", "failed", "success")
+    before = broken.executed
+    broken.mend()
+
+    new = await shared.ended((await do(shared, old["id"], "resume"))["id"])
+
+    assert (new["state"], set(states(new).values())) == ("success", {"success"})
+    first = ["items", "items_told", "each[0]", "each[1]", "each[2]", "report None", "run_failed"]
+    assert sorted(before) == sorted(first)
+    assert broken.executed[len(before) :] == ["each[1]", "report [0, 10, 20]", "run_succeeded"]
 
 
 async def test_only_what_failed_or_was_cancelled_can_be_resumed_and_not_twice_at_once(
