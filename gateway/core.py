@@ -18,10 +18,12 @@ from gateway.backfills import Backfills
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
+from gateway.dry_runs import DryRuns
 from gateway.feed import Feed
 from gateway.inspector import Inspector
 from gateway.logs import Logs
 from gateway.metrics import Metrics
+from gateway.outputs import Outputs
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -33,6 +35,7 @@ from schemas.errors import Invalid, NotFound, PenstockError, TooLarge, Unavailab
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.listener import Listener
+from schemas.objects import ObjectStore, store_place
 from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
@@ -90,6 +93,8 @@ class Core:
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
         self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
         self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
+        self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
+        self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -8,11 +8,11 @@ from gateway.bodies import read_body
 from gateway.core import Outcome
 from gateway.handling import AnyRequest, TheCore
 from gateway.intake import header_map
+from gateway.prefer import wait_s
 from schemas.errors import NotFound
 from schemas.runs import RunRef
 
 TOKEN_HEADER = "x-penstock-token"  # noqa: S105 - a header's name
-LONGEST_WAIT_S = 60
 _STATUS = {"accepted": 202, "duplicate": 200, "ignored": 200}
 _encode = msgspec.json.Encoder().encode
 
@@ -56,7 +56,7 @@ async def _take(schedule: FromPath[str], token: FromPath[str], request: AnyReque
         return await read_body(request, limit)
 
     outcome = await core.deliver(schedule, token, headers=headers, read_body=read, dry_run=dry_run)
-    if outcome.runs and (seconds := _wait_s(headers.get("prefer", ""))):
+    if outcome.runs and (seconds := wait_s(headers.get("prefer", ""))):
         outcome = await core.wait(outcome, seconds)
     return _answer(outcome)
 
@@ -85,12 +85,3 @@ def _header_token(headers: dict[str, str]) -> str:
     if scheme.lower() != "bearer":
         raise NotFound("There is no such hook.")
     return credential.strip()
-
-
-def _wait_s(prefer: str) -> int:
-    """Read `Prefer: wait=N` (RFC 7240, section 4.3), bounded; 0 when it is not there."""
-    for preference in prefer.split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.lower() == "wait" and value.isascii() and value.isdigit():
-            return min(int(value[:6]), LONGEST_WAIT_S)
-    return 0

@@ -224,3 +224,21 @@ CREATE FUNCTION is_held(pipeline_is_paused boolean, pipeline_on_paused text, sch
     SELECT schedule_on_paused IS DISTINCT FROM 'run'
        AND (coalesce(schedule_is_paused, false) OR (pipeline_is_paused AND pipeline_on_paused <> 'run'))
 $$;
+
+-- 8. Dry runs: a request, and beside it the answer, until whoever asked has it.
+
+CREATE TABLE dry_runs (
+    id uuid PRIMARY KEY,
+    pipeline_id text NOT NULL,
+    variables json NOT NULL,
+    event_variables bytea,                     -- JSON; none when no event is made up
+    most_rows integer NOT NULL CHECK (most_rows > 0),
+    expires_at timestamptz NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,       -- how many runners took it; the second one is the last
+    taken_by uuid,
+    result json,
+    CONSTRAINT who_answers_has_taken_it CHECK (result IS NULL OR taken_by IS NOT NULL),
+    CONSTRAINT who_has_taken_it_counts CHECK ((attempts > 0) = (taken_by IS NOT NULL))
+);
+CREATE INDEX dry_runs_waiting ON dry_runs (id) WHERE result IS NULL;
+CREATE INDEX dry_runs_by_expiry ON dry_runs (expires_at);

@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 import migrations
+from runner.dry_runs import DryRuns
 from runner.hosts import Hosts
 from runner.jobs import Jobs
 from runner.lease import Lease
@@ -18,6 +19,7 @@ from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
 from runner.scheduler import Scheduler
+from runner.spool import Spool
 from runner.sweeper import Sweeper
 from runner.worker import DoorbellWorker
 from schemas import garbage, queue, settings, tasks, telemetry
@@ -25,6 +27,7 @@ from schemas.changes import Channels
 from schemas.clock import DatabaseClock
 from schemas.errors import PenstockError, SettingsError
 from schemas.listener import Hear, Listener
+from schemas.objects import ObjectStore, store_place
 from schemas.queue import Doorbell
 from schemas.settings import Settings
 from schemas.store.db import Database
@@ -46,6 +49,7 @@ class Runner:
         self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
+        self._spool = Spool(ObjectStore(store_place(config.store, config.data)), output_limit=config.output_limit)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
@@ -56,17 +60,15 @@ class Runner:
             lease=self._lease,
             library=self._library,
             hosts=self._hosts,
+            spool=self._spool,
             recorder=self._recorder,
             owned=owned,
             queues=queues,
             slot_freed=lambda: self._sweeper.wake(),
         )
+        name = queue.queue_name(config.redis_prefix, queues[0])
         self._worker = DoorbellWorker(
-            self._jobs.execute_run,
-            self._doorbell,
-            pool=self._redis,
-            queue=queue.queue_name(config.redis_prefix, queues[0]),
-            max_jobs=config.max_runs,
+            self._jobs.execute_run, self._doorbell, pool=self._redis, queue=name, max_jobs=config.max_runs
         )
         self._sweeper = Sweeper(
             self._db,
@@ -76,6 +78,7 @@ class Runner:
             start_without_doorbell=self._worker.start_without_doorbell,
         )
         self._scheduler = Scheduler(self._db, self._doorbell)
+        self._dry_runs = DryRuns(self._db, self._lease, self._library, self._hosts, self._spool)
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
     def _ears(self, channels: Channels) -> dict[str, Hear]:
@@ -83,6 +86,7 @@ class Runner:
         return {
             channels.wake: self._worker.hear,
             channels.cancel: self._lease.hear_cancel,
+            channels.dry_runs: self._dry_runs.hear,
             channels.registry: self._sweeper.hear_registry,
         }
 
@@ -92,12 +96,14 @@ class Runner:
         if not self._directory.is_dir():
             raise SettingsError(f"PENSTOCK_PIPELINES: there is no directory {self._directory}.")
         await migrations.check(config.database_url)
+        self._spool.open()
         await self._db.open()
         await self._hosts.start()
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
         await self._scheduler.start()
+        await self._dry_runs.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
         garbage.collect_less()
@@ -105,6 +111,7 @@ class Runner:
         await stop.wait()
         log.info("runner drains")
         self._jobs.drain()
+        await self._dry_runs.stop()
         await self._worker.drain(config.drain_s)
         self._jobs.let_go()
         await tasks.end([working])
@@ -124,6 +131,7 @@ class Runner:
         await self._doorbell.flush()
         await self._db.close()
         await self._redis.aclose()
+        self._spool.close()
 
 
 async def _run(config: Settings) -> None:

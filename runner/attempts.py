@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from runner.context import EventBody
-from runner.hosts import Hosts
 from runner.ownership import Ownership
 from runner.recorder import Page
+from runner.spool import BlockHosts
 from runner.wire import Call, Failed, LogFrame, Outcome, Report, Skipped, Succeeded
 from schemas.outputs import UNMAPPED, Output
 from schemas.pipelines import Definition, Executable
@@ -48,7 +48,13 @@ class Attempts:
     """Executes the blocks of one run; `on_pause` is called when one begins to wait for its next attempt."""
 
     def __init__(
-        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Hosts, on_pause: Callable[[], None]
+        self,
+        definition: Definition,
+        ownership: Ownership,
+        *,
+        page: Page,
+        hosts: BlockHosts,
+        on_pause: Callable[[], None],
     ) -> None:
         self._definition = definition
         self._ownership = ownership

@@ -97,6 +97,7 @@ class Run(Generic[P]):
         state: str = RunState.RUNNING,
         error: RunError | None = None,
         about: str | None = None,
+        is_dry_run: bool = False,
         log: Log | None = None,
     ) -> None:
         self.params: P = cast(P, params)
@@ -114,6 +115,7 @@ class Run(Generic[P]):
         self.state = state
         self.error = error
         self.about = about
+        self.is_dry_run = is_dry_run
         self.log = log or Log(to_logging)
 
     @property

@@ -132,8 +132,8 @@ class BlockHost:
         chosen = None
         if isinstance(result, Branch):
             chosen, result = _chosen(result, call, loaded), result.value
-        row_count = len(result) if isinstance(result, list) else None
-        return Succeeded(output=encode(result, block_id=call.block_id), row_count=row_count, chosen=chosen)
+        output, row_count = encode(result, call)
+        return Succeeded(output=output, row_count=row_count, chosen=chosen)
 
     def _find(self, call: Call) -> LoadedPipeline:
         loaded = self._files.get(call.path, call.pipeline_id, version=call.version)
@@ -177,6 +177,7 @@ class BlockHost:
             logical_date=call.logical_date,
             attempt=call.attempt,
             map_index=call.map_index,
+            is_dry_run=call.most_rows is not None,
             log=self._log,
             **_told(call.report),
         )

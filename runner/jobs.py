@@ -8,7 +8,7 @@ ring starts whichever run is next, and whoever ends one goes on with the next on
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -19,6 +19,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
+from runner.spool import Spool
 from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
@@ -45,6 +46,7 @@ class Jobs:
         lease: Lease,
         library: Library,
         hosts: Hosts,
+        spool: Spool,
         recorder: Recorder,
         owned: dict[uuid.UUID, Ownership],
         queues: Collection[str],
@@ -55,6 +57,7 @@ class Jobs:
         self._lease = lease
         self._library = library
         self._hosts = hosts
+        self._spool = spool
         self._recorder = recorder
         self._owned = owned
         self._queues = frozenset(queues)
@@ -91,7 +94,18 @@ class Jobs:
         if self._is_draining:
             self._slot_freed()
             return None
-        return await self._answer(Ring(ended.id, NEVER_RUNG))
+        claimed = await self._answer(Ring(ended.id, NEVER_RUNG))
+        if claimed is None:
+            await self._ring_elsewhere(ended.pipeline_id)
+        return claimed
+
+    async def _ring_elsewhere(self, pipeline_id: str) -> None:
+        """Ring for what may start now in a queue that is not served here, where the runs of this pipeline begin."""
+        definition = self._library.get(pipeline_id)
+        if definition is not None and definition.first_queue not in self._queues:
+            with suppress(Unavailable):
+                queues = [definition.first_queue]
+                self._doorbell.ring(await leases.find_due(self._db, [pipeline_id], older_than_s=0, queues=queues))
 
     def drain(self) -> None:
         """Begin no run after the one that each job has."""
@@ -144,9 +158,10 @@ class Jobs:
             return
         is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
         begun = await self._begun_blocks(run) if is_begun else ()
-        executor = Executor(definition, ownership, page=page, hosts=self._hosts, queues=self._queues)
-        with _stopped_in_time(ownership):
-            elsewhere = await executor.execute(begun)
+        async with self._spool.carry(run, self._hosts) as hosts:
+            executor = Executor(definition, ownership, page=page, hosts=hosts, queues=self._queues)
+            with _stopped_in_time(ownership):
+                elsewhere = await executor.execute(begun)
         if elsewhere is not None:
             await self._hand_over(run, elsewhere)
 

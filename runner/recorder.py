@@ -174,7 +174,8 @@ def _of_newest_claims(leaves: Sequence[_Leaf]) -> list[_Leaf]:
 
 
 def _output(run_id: uuid.UUID, block_id: str, map_index: int, output: Output) -> OutputEntry:
-    return OutputEntry(run_id, block_id, map_index, output.format, output.data, output.object, output.size)
+    where = output.data, output.object, output.size
+    return OutputEntry(run_id, block_id, map_index, output.format, *where, output.preview)
 
 
 def _shown(map_index: int) -> int | None:

@@ -17,7 +17,7 @@ from schemas.runs import RunError
 from schemas.states import LogLevel
 
 T = TypeVar("T")
-OUTPUT_LIMIT = 16 << 20
+OUTPUT_LIMIT = 16 << 20  # of one that goes through memory, where there is no spool to put it into
 _HEADER = 4
 
 
@@ -32,12 +32,13 @@ class Reason(StrEnum):
     OUTPUT_TOO_LARGE = "OutputTooLarge"
     BRANCH_UNKNOWN = "BranchUnknown"
     MAP_INVALID = "MapInvalid"
+    STORE_AWAY = "StoreAway"
     HOST_DIED = "HostDied"
     TIMEOUT = "Timeout"
     CANCELLED = "Cancelled"
 
 
-_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.TIMEOUT})
+_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.TIMEOUT, Reason.STORE_AWAY})
 
 
 class Refused(Exception):
@@ -65,6 +66,8 @@ class Call(Frame, frozen=True, kw_only=True):
 
     `path` is relative to the pipelines directory, `variables` is a JSON object as text, `inputs` holds the output of
     each upstream block by block id, `gathered` those of mapped ones: item by item, None for one that was skipped.
+    An output beyond what a row holds is written into the folder `spool`, up to `output_limit` bytes. A dry run keeps
+    only the first `most_rows` of a table.
     """
 
     path: str
@@ -83,6 +86,9 @@ class Call(Frame, frozen=True, kw_only=True):
     gathered: dict[str, list[Output | None]] = {}
     map_index: int | None = None
     report: Report | None = None
+    spool: str | None = None
+    output_limit: int = OUTPUT_LIMIT
+    most_rows: int | None = None
 
 
 class Describe(Frame, frozen=True, kw_only=True):

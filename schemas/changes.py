@@ -62,6 +62,11 @@ class Channels(msgspec.Struct, frozen=True):
         return f"{self.prefix}:cancel"
 
     @property
+    def dry_runs(self) -> str:
+        """Somebody waits for a dry run: runners look."""
+        return f"{self.prefix}:dry_runs"
+
+    @property
     def registry(self) -> str:
         """Pipelines, schedules, tokens or keys changed: gateways forget what they remember, runners look at once."""
         return f"{self.prefix}:registry"

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pipelines: str = "./pipelines"
     queues: Annotated[str, Meta(pattern=f"^{_QUEUE}(,{_QUEUE})*$")] = "default"
     data: str = "./.penstock"
+    store: str = ""
     reload: bool = True
     log_format: Literal["auto", "json", "console"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     hosts: Annotated[int, Meta(ge=1, le=256)] = 2
     max_hosts: Annotated[int, Meta(ge=1, le=1024)] = 16
     max_runs: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    output_limit: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 2 << 30
     host_memory_mb: Annotated[int, Meta(ge=0)] = 0
     url: str = "http://127.0.0.1:8787"
     api_key: str = ""

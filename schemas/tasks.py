@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 AGAIN_AFTER_S = 0.5
 
 
-async def end(tasks: Iterable["asyncio.Task[None] | None"]) -> None:
+async def end(tasks: Iterable["asyncio.Task[Any] | None"]) -> None:
     """Cancel tasks and wait until they are gone; a cancellation that a library swallowed is sent again."""
     pending = {task for task in tasks if task is not None and not task.done()}
     while pending:

@@ -106,6 +106,10 @@ class Client:
             raise self._problem(answer)
         return answer.content
 
+    def patient(self, timeout: float) -> "Client":
+        """Make the same client for requests that take longer."""
+        return Client(self._url, self._key, timeout=timeout)
+
     def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the bytes of an answer piece by piece."""
         url = self._url + path + _query(query)
@@ -117,6 +121,8 @@ class Client:
                         raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
                     while chunk := response.read1(65_536):
                         yield chunk
+                    if response.length:
+                        raise Unavailable(f"{self.origin} broke off with {response.length:,} bytes to go.")
             except _HTTP_FAILURES as error:
                 raise self._unreachable(error) from None
 

@@ -35,6 +35,7 @@ STATE_STYLES = {
     "completed": "green",
     "paused": "yellow",
     "broken": "bold red",
+    "ended": "dim",
     "expired": "dim",
     "revoked": "dim",
     "debug": "dim",

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import rich_click as click
 
+from gateway.cli import outputs
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
 from gateway.cli.options import Session, Span, connected
 from gateway.cli.output import (
@@ -62,6 +63,10 @@ class StreamedLine(LogLine, frozen=True, kw_only=True):
 @click.group()
 def runs() -> None:
     """See runs, watch them live, cancel them, and read what they wrote."""
+
+
+for _command in (outputs.preview, outputs.profile, outputs.output):
+    runs.add_command(_command)
 
 
 @runs.command()
@@ -246,6 +251,8 @@ def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
         ("state", run.state),
         ("schedule", str(run.schedule_id or "")),
         ("event", str(run.event_id or "")),
+        ("origin", run.origin),
+        ("parent", str(run.parent_id or "")),
         ("run key", run.run_key or ""),
         ("note", run.note or ""),
         ("logical date", output.moment(run.logical_date)),
@@ -315,7 +322,7 @@ def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
 
 def _stored(client: Client, run_id: str, wanted: _Wanted, after: int = 0) -> Iterator[msgspec.Raw]:
     while True:
-        query = wanted.query | {"after": after, "limit": PAGE_SIZE}
+        query = {"after": after, **wanted.query, "limit": PAGE_SIZE}
         page = read(client.fetch("GET", path("runs", run_id, "logs"), query=query), _LogPage)
         yield from page.items
         if page.next_cursor is None or not page.items:

@@ -166,7 +166,7 @@ async def test_an_ended_run_is_run_again_whole_with_the_same_or_edited_variables
         assert (ended["resumed_from"], ended["event_id"]) == (None, old["event_id"])
     assert same["variables"] == old["variables"]
     assert (edited["variables"], edited["note"]) == (broken.variables | {"rows": 5}, "more rows")
-    assert broken.executed == ["prepare", "shaky", "finish"] * 3
+    assert sorted(broken.executed) == sorted(["prepare", "shaky", "finish"] * 3)
     refused = await shared.client.post(f"/v1/runs/{old['id']}/rerun", json={"variables": {"diary": 1, "mended": ""}})
     problem(refused, 422, "invalid")
     assert [error["pointer"] for error in refused.json()["errors"]] == ["/variables/diary"]
