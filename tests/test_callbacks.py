@@ -360,6 +360,38 @@ async def test_mail_is_sent_to_each_address(penstock: Penstock) -> None:
     server.close()
 
 
+async def test_a_target_that_is_sent_back_masked_stays_what_it_was(penstock: Penstock, connection: Connection) -> None:
+    await penstock.start()
+    real = {
+        "callback_url": f"https://ada:secret@example.org/{'t' * 40}",
+        "slack_url": "https://hooks.example.org/T/B/s",
+    }
+    schedule = await penstock.schedule(notify=real)
+    for path in ("/v1/pipelines/quick", f"/v1/schedules/{schedule['id']}"):
+        await penstock.client.patch(path, json={"notify": real})
+        shown = (await penstock.client.get(path)).json()["notify"]
+        assert shown == {"callback_url": "https://***@example.org/***", "slack_url": "***"}
+        changed = await penstock.client.patch(path, json={"notify": shown | {"email": ["ada@example.org"]}})
+        assert changed.json()["notify"] == shown | {"email": ["ada@example.org"]}
+        table = path.split("/")[2]
+        stored = await connection.fetchval(f"SELECT notify FROM {table} WHERE id::text = $1", path.rpartition("/")[2])
+        assert stored == real | {"email": ["ada@example.org"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"outgoing_allow": "10.0.0.1/8"}, "PENSTOCK_OUTGOING_ALLOW: '10.0.0.1/8' is not a network"),
+        ({"smtp_url": "mail.example.org"}, "PENSTOCK_SMTP_URL is smtp://"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start(penstock: Penstock, settings: Json, reason: str) -> None:
+    runner = penstock.begin("runner", **settings)
+
+    assert await asyncio.to_thread(runner.popen.wait, 15) == 1
+    assert reason in runner.log
+
+
 async def test_without_keys_to_sign_with_no_callback_url_is_taken(penstock: Penstock) -> None:
     await penstock.start(secret_keys="")
     url = "https://example.org/x"
