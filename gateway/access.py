@@ -27,7 +27,7 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
-_TOKEN_URL = re.compile(r"^(/hooks/[^/]*/|/api/pipeline_schedules/[^/]*/pipeline_runs/).+", re.DOTALL)
+_TOKEN_URL = re.compile(r"^(/hooks/[^/]*/|/callbacks/[^/]*/|/api/pipeline_schedules/[^/]*/pipeline_runs/).+", re.DOTALL)
 _SECRET_SEGMENT = re.compile(r"[^/]*(?:pst_|psk_)[^/]*|[^/]{40,}")
 
 

@@ -17,7 +17,7 @@ from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
 from runner.spool import BlockHosts, Spool, load_file
-from runner.wire import Call, Outcome
+from runner.wire import Asked, Call, Outcome
 from schemas import tasks
 from schemas.dry_runs import DryBlock, DryRequest, DryResult
 from schemas.entries import BlockEntry, OutputEntry
@@ -113,7 +113,7 @@ class DryRuns:
         hosts = _CuttingHosts(self._hosts, folder, request.most_rows, self._spool.output_limit)
         try:
             trial = _for_trial(definition, graph)
-            await Executor(trial, ownership, page=page, hosts=hosts, queues={DEFAULT_QUEUE}).execute()
+            await Executor(trial, ownership, page=page, hosts=hosts, remotes=None, queues={DEFAULT_QUEUE}).execute()
             return notes.result(request.pipeline_id, graph)
         except Exception as error:  # whoever waits must hear a reason, whatever broke
             log.exception("dry run broke", pipeline_id=request.pipeline_id)
@@ -153,7 +153,7 @@ class _CuttingHosts:
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
         ready_at: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         call = msgspec.structs.replace(call, **self._changes)
         return await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled, ready_at=ready_at)
 
@@ -176,10 +176,11 @@ class _Notes(Recorder):
     def result(self, pipeline_id: str, graph: Graph) -> DryResult:
         """Sum up what was written, with the blocks in the order of the graph."""
         blocks: dict[str, BlockEntry] = {}
-        outputs: dict[str, OutputEntry] = {}
+        outputs: dict[str, dict[int, OutputEntry]] = {}
         for leaf in self._noted:
             blocks |= {entry.block_id: entry for entry in leaf.blocks.values() if entry.map_index == UNMAPPED}
-            outputs |= {entry.block_id: entry for entry in leaf.outputs if entry.map_index == UNMAPPED}
+            for output in leaf.outputs:
+                outputs.setdefault(output.block_id, {})[output.map_index] = output
         ended = next((leaf.run for leaf in self._noted if leaf.run.state is not None), None)
         return DryResult(
             pipeline_id=pipeline_id,
@@ -189,10 +190,10 @@ class _Notes(Recorder):
         )
 
 
-def _show(block_id: str, entry: BlockEntry | None, output: OutputEntry | None) -> DryBlock:
+def _show(block_id: str, entry: BlockEntry | None, outputs: dict[int, OutputEntry] | None) -> DryBlock:
     if entry is None:
         return DryBlock(block_id=block_id, state=BlockState.PENDING)
-    preview = Preview() if output is None else _preview(output)
+    preview = _preview_of_all(outputs or {})
     return DryBlock(
         block_id=block_id,
         state=BlockState(entry.state),
@@ -203,6 +204,14 @@ def _show(block_id: str, entry: BlockEntry | None, output: OutputEntry | None) -
         duration_ms=entry.duration_ms,
         error=_error(entry.error),
     )
+
+
+def _preview_of_all(outputs: dict[int, OutputEntry]) -> Preview:
+    """Show the output of a block, or of a mapped one what each of its items returned."""
+    if UNMAPPED in outputs or not outputs:
+        return _preview(outputs[UNMAPPED]) if outputs else Preview()
+    items = [_preview(outputs[index]) for index in sorted(outputs)]
+    return preview_of([item.value if item.columns is None else item.rows for item in items])
 
 
 def _preview(output: OutputEntry) -> Preview:
@@ -244,6 +253,7 @@ def _claimed(request: DryRequest) -> Claimed:
         epoch=1,
         seq=0,
         is_limited=False,
+        wants_callback=False,
         run_timeout_s=None,
         time_left_s=None,
         event_kind=None if event is None else Kind.JSON,

@@ -14,6 +14,7 @@ from runner.attempts import Attempts, Ended, Work
 from runner.mapping import NOTHING, Items
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
+from runner.remotes import Remotes
 from runner.spool import Carrier
 from runner.walk import ENDED, Walk
 from runner.wire import Refused, Report, Succeeded
@@ -34,7 +35,14 @@ class Executor:
     """Walks the graph of one run; made for that run alone."""
 
     def __init__(
-        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Carrier, queues: Collection[str]
+        self,
+        definition: Definition,
+        ownership: Ownership,
+        *,
+        page: Page,
+        hosts: Carrier,
+        remotes: Remotes | None,
+        queues: Collection[str],
     ) -> None:
         self._definition = definition
         self._queues = queues
@@ -45,7 +53,9 @@ class Executor:
         self._hosts = hosts
         self._most = hosts.limit
         self._news = asyncio.Event()
-        self._attempts = Attempts(definition, ownership, page=page, hosts=hosts, on_pause=self._news.set)
+        self._attempts = Attempts(
+            definition, ownership, page=page, hosts=hosts, remotes=remotes, on_pause=self._news.set
+        )
         self._walk = Walk(self._graph.blocks)
         self._outputs: dict[str, Output] = {}
         self._items: dict[str, Items] = {}
