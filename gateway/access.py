@@ -20,12 +20,14 @@ PATH_LIMIT = 300
 ERROR_LINES_A_MINUTE = 60
 _CLIENT_GONE = 499
 _SERVER_ERROR = 500
+_SWITCHED = 101
+_ANSWERS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
 )
-_TOKEN_URL = re.compile(r"^(/hooks/[^/]*/|/api/pipeline_schedules/[^/]*/pipeline_runs/).+", re.DOTALL)
+_TOKEN_URL = re.compile(r"^(/hooks/[^/]*/|/callbacks/[^/]*/|/api/pipeline_schedules/[^/]*/pipeline_runs/).+", re.DOTALL)
 _SECRET_SEGMENT = re.compile(r"[^/]*(?:pst_|psk_)[^/]*|[^/]{40,}")
 
 
@@ -53,7 +55,7 @@ class AccessLog:
         self._log = structlog.get_logger().bind()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         started = self._clock()
         path, status = scope["path"], 0
@@ -62,8 +64,8 @@ class AccessLog:
 
         async def send_marked(message: Any) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _ANSWERS:
+                status = message.get("status", _SWITCHED)
                 message["headers"] = _complete(message.get("headers", ()), request_id)
             await send(message)
 
@@ -88,7 +90,7 @@ class AccessLog:
         client = scope.get("client")
         self._log.info(
             "request",
-            method=scope["method"],
+            method=scope.get("method", "GET"),
             path=redact_path(path),
             status=status,
             duration_ms=round((now - started) * 1000, 2),

@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 import migrations
-from gateway import api, health, hooks, openapi, stream
+from gateway import answers, api, health, hooks, openapi, stream, websocket
 from gateway.auth import provide_caller
 from gateway.bootstrap import preset_admin_key
 from gateway.core import Core
@@ -20,8 +20,10 @@ from schemas.settings import MAX_BODY_LIMIT, Settings
 _HANDLERS = (
     hooks.hook_with_token,
     hooks.hook_with_header,
+    answers.call_back,
     stream.run_stream,
     stream.stream,
+    websocket.watch,
     health.live,
     health.ready,
     health.metrics,

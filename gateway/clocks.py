@@ -144,7 +144,7 @@ def _refuse(given: Mapping[str, Any], unset: Mapping[str, Any], message: str) ->
 
 def _check_jitter(every_s: int | None, jitter_s: int) -> None:
     if every_s is not None and jitter_s >= every_s:
-        raise _wrong("jitter_s", "it is smaller than every_s")
+        raise _wrong("jitter_s", "it must be smaller than every_s")
 
 
 def _cursor(page: Page) -> tuple[dt.datetime, uuid.UUID] | None:

@@ -14,6 +14,8 @@ import msgspec
 
 from gateway import credentials, intake
 from gateway.audit import Audit
+from gateway.backfills import Backfills
+from gateway.callbacks import Callbacks
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
@@ -23,6 +25,8 @@ from gateway.inspector import Inspector
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.outputs import Outputs
+from gateway.overviews import Overviews
+from gateway.purging import Purging
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -90,9 +94,13 @@ class Core:
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
+        self.callbacks = Callbacks(self.db, self.doorbell, channels=self._channels, secret_keys=settings.secret_keys)
         self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
+        self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
         self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
+        self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
+        self.purging = Purging(self.db)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -81,6 +81,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
         super().handle_websocket_upgrade()
+        del self.parser  # it knows us: together we would stay until garbage is collected
 
     def data_received(self, data: bytes) -> None:
         if self._phase is Phase.DEAF or self.transport.is_closing():
@@ -103,6 +104,9 @@ class GuardedProtocol(HttpToolsProtocol):
                 self._enter(Phase.OPEN)
         elif self._fed - self._useful > self.HEAD_BYTES:
             self._refuse(Refused(431, f"Headers and trailers may have {self.HEAD_BYTES} bytes."))
+
+    def _should_upgrade(self) -> bool:
+        return self.scope["method"] == "GET" and super()._should_upgrade()
 
     def _upgrade(self) -> None:
         if self._should_upgrade():

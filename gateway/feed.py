@@ -7,7 +7,7 @@ it holds a position in a short shared backlog, and one that falls behind the bac
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -39,6 +39,10 @@ TICK_PER_WATCHER_S = 5e-5  # a write costs 10 to 20 us: many watchers get fewer,
 Entry = TypeVar("Entry")
 
 
+def _everything(_entry: object) -> bool:
+    return True
+
+
 class Backlog(Generic[Entry]):
     """The newest frames of one stream, each with the entry it was made of, and the promise of more."""
 
@@ -63,7 +67,7 @@ class Backlog(Generic[Entry]):
             self._bytes -= len(self._frames.popleft()[1])
             self.first += 1
 
-    def since(self, position: int, wanted: Callable[[Entry], bool] = lambda _entry: True) -> tuple[bytes, int]:
+    def since(self, position: int, wanted: Callable[[Entry], bool] = _everything) -> tuple[bytes, int]:
         """Join the wanted frames from a position on, enough for one write; the other result is the position after."""
         chosen: list[bytes] = []
         size = 0
@@ -148,21 +152,24 @@ class Feed:
             self._dirty.update(news)
             self._wake.set()
 
-    async def watch(self, run_id: uuid.UUID, *, after: int) -> AsyncIterator[bytes]:
-        """Yield everything of a run after the seq `after`, then what happens, then `end`."""
+    async def watch(
+        self, run_id: uuid.UUID, *, after: int, wanted: Callable[[Change], bool] = _everything
+    ) -> AsyncGenerator[bytes]:
+        """Yield everything of a run that is wanted after the seq `after`, then what happens, then `end`."""
         channel = await self._join(run_id)
         try:
             position = channel.seq
-            async for history in self._history(run_id, after=after, until=position):
+            async for history in self._history(run_id, wanted, after=after, until=position):
                 yield history
             while True:
                 if (missing := position + 1) < channel.first:
                     position = channel.first - 1
                     yield frames.gap(run_id=run_id, **{"from": missing, "to": position})
                 elif position < channel.seq:
-                    pending, following = channel.since(position + 1)
+                    pending, following = channel.since(position + 1, wanted)
                     position = following - 1
-                    yield pending
+                    if pending:
+                        yield pending
                 elif channel.end is not None:
                     yield channel.end
                     return
@@ -219,7 +226,9 @@ class Feed:
         if channel.watchers == 0 and self._channels.get(channel.run_id) is channel:
             del self._channels[channel.run_id]
 
-    async def _history(self, run_id: uuid.UUID, *, after: int, until: int) -> AsyncIterator[bytes]:
+    async def _history(
+        self, run_id: uuid.UUID, wanted: Callable[[Change], bool], *, after: int, until: int
+    ) -> AsyncGenerator[bytes]:
         """Read what was before the watcher came, at the watcher's own pace."""
         while after < until:
             page = await self._read(run_id, after)
@@ -228,7 +237,8 @@ class Feed:
                 yield frames.gap(run_id=run_id, **{"from": after + 1, "to": until})  # purged
                 return
             after = page[-1].seq
-            yield b"".join(frames.frame(change) for change in page)
+            if history := b"".join(frames.frame(change) for change in page if wanted(change)):
+                yield history
 
     async def _read(self, run_id: uuid.UUID, after: int) -> Sequence[Change]:
         """Read one page in turn, so that a thousand who come back at once queue here and not for connections."""

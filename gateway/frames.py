@@ -1,7 +1,11 @@
-"""Server-Sent Events as bytes (WHATWG HTML, section 9.2), each encoded once for all who watch."""
+"""Server-Sent Events as bytes (WHATWG HTML, section 9.2), each encoded once for all who watch.
+
+The same events go over WebSockets as text frames (RFC 6455, section 5.2), which are made of these bytes.
+"""
 
 import datetime as dt
 import uuid
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,6 +16,7 @@ PING = b": ping\n\n"
 RESTARTING = b"retry: 500\n: the server restarts, come back\n\n"
 _NULL = b"null"
 _EMPTY = b"{}"
+_LARGEST_SHARED = 16 << 10
 
 
 class _Data(msgspec.Struct, omit_defaults=True):
@@ -69,3 +74,35 @@ def gap(**what: Any) -> bytes:
 def end(*, run_id: uuid.UUID, seq: int, state: str) -> bytes:
     """Say that nothing more will come."""
     return b"event: end\ndata: %b\n\n" % _encode({"run_id": run_id, "seq": seq, "state": state})
+
+
+def text_frames(events: bytes) -> bytes:
+    """Turn events into text frames: the data with its `type` and, as `cursor`, the id; comments are left out."""
+    return _shared_text_frames(events) if len(events) <= _LARGEST_SHARED else _text_frames(events)
+
+
+def text_frame(message: bytes) -> bytes:
+    """Put a message into one unmasked, final text frame."""
+    size = len(message)
+    if size < 126:
+        return b"\x81%c%b" % (size, message)
+    if size < 1 << 16:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2), message)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8), message)
+
+
+def _text_frames(events: bytes) -> bytes:
+    return b"".join(
+        text_frame(_as_message(event)) for event in events.split(b"\n\n") if event.startswith((b"id", b"ev"))
+    )
+
+
+_shared_text_frames = lru_cache(maxsize=64)(_text_frames)  # all who watch the same get the same bytes at the same time
+
+
+def _as_message(event: bytes) -> bytes:
+    head, _, data = event.partition(b"\ndata: ")
+    cursor, _, kind = head.rpartition(b"event: ")
+    if not cursor:
+        return b'{"type":"%b",%b' % (kind, data[1:])
+    return b'{"type":"%b",%b,"cursor":"%b"}' % (kind, data[1:-1], cursor[len(b"id: ") : -1])

@@ -21,6 +21,7 @@ import uvicorn
 from gateway.access import AccessLog, App
 from gateway.draining import Draining
 from gateway.edge import GuardedProtocol
+from gateway.websocket_edge import FRAME_BYTES, PING_S, PONG_S, GuardedWebSocket
 from schemas import garbage, telemetry
 from schemas.errors import PenstockError, SettingsError
 from schemas.settings import Settings
@@ -146,6 +147,11 @@ def _configure(app: App, settings: Settings) -> uvicorn.Config:
         interface="asgi3",
         loop="uvloop",
         http=GuardedProtocol,
+        ws=GuardedWebSocket,
+        ws_max_size=FRAME_BYTES,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PONG_S,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -1,7 +1,6 @@
 """Server-Sent Events: `/v1/runs/{id}/stream` for one run, `/v1/stream?topics=` for many."""
 
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from litestar import get
 from litestar.params import FromPath, FromQuery
@@ -9,8 +8,8 @@ from litestar.response import Stream
 
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
-from gateway.tail import Cursor, Wanted
-from schemas.changes import TailedChange
+from gateway.tail import Cursor
+from gateway.topics import Wanted, wanted_by
 from schemas.errors import Invalid
 from schemas.states import Role
 
@@ -27,7 +26,7 @@ async def run_stream(run_id: FromPath[str], request: AnyRequest, core: TheCore) 
 @get("/v1/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
 async def stream(request: AnyRequest, core: TheCore, topics: FromQuery[str] = "runs") -> Stream:
     """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`."""
-    wanted = _any_of([_topic(topic.strip()) for topic in topics.split(",")])
+    wanted = _any_of([wanted_by(topic.strip()) for topic in topics.split(",")])
     last = request.headers.get("last-event-id")
     after = Cursor.parse(last) if last else None
     await core.tail.begin()
@@ -48,48 +47,3 @@ def _seq(last_event_id: str | None) -> int:
 
 def _any_of(tests: list[Wanted]) -> Wanted:
     return lambda change: any(test(change) for test in tests)
-
-
-def _topic(topic: str) -> Wanted:
-    """Turn a topic into a test; raises Invalid that lists the topics there are."""
-    name, _, value = topic.partition(":")
-    if topic == "runs":
-        return lambda change: change.kind == "run"
-    if name not in _TOPICS or not value:
-        known = ", ".join(["runs", *(f"{name}:ID" for name in _TOPICS)])
-        raise Invalid(f"There is no topic {topic!r}; the topics are {known}.")
-    return _TOPICS[name](value)
-
-
-def _of_run(run_id: str) -> Wanted:
-    wanted = _uuid(run_id)
-    return lambda change: change.run_id == wanted and change.kind != "log"
-
-
-def _of_logs(run_id: str) -> Wanted:
-    wanted = _uuid(run_id)
-    return lambda change: change.run_id == wanted and change.kind == "log"
-
-
-def _of_schedule(schedule_id: str) -> Wanted:
-    wanted = _uuid(schedule_id)
-    return lambda change: change.schedule_id == wanted and change.kind != "log"
-
-
-def _of_pipeline(pipeline_id: str) -> Wanted:
-    return lambda change: change.pipeline_id == pipeline_id and change.kind != "log"
-
-
-def _uuid(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        raise Invalid(f"{text!r} is not an id.") from None
-
-
-_TOPICS: dict[str, Callable[[str], Callable[[TailedChange], bool]]] = {
-    "run": _of_run,
-    "pipeline": _of_pipeline,
-    "schedule": _of_schedule,
-    "logs": _of_logs,
-}

@@ -7,13 +7,14 @@ lies behind a cursor is complete: a watcher that comes back with it gets exactly
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 import structlog
 
 from gateway import frames
 from gateway.feed import PING_S, POLL_S, Backlog
+from gateway.topics import Wanted
 from schemas import tasks
 from schemas.changes import TailedChange
 from schemas.errors import Invalid, Unavailable
@@ -24,7 +25,6 @@ log = structlog.get_logger()
 
 PAGE = 1000
 TICK_S = 0.02
-Wanted = Callable[[TailedChange], bool]
 
 
 class Cursor(msgspec.Struct, frozen=True, order=True):
@@ -64,6 +64,11 @@ class Tail:
         self._ready: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def now(self) -> Cursor:
+        """The position of the newest change that was read; what comes after it is still to be told."""
+        return self._cursor
+
     def hear(self, _payload: bytes | None) -> None:
         """Take a message of the channel `changes`: something happened."""
         self._wake.set()
@@ -78,7 +83,7 @@ class Tail:
         self.drain()
         await tasks.end([self._task])
 
-    async def watch(self, wanted: Wanted, *, after: Cursor | None) -> AsyncIterator[bytes]:
+    async def watch(self, wanted: Wanted, *, after: Cursor | None) -> AsyncGenerator[bytes]:
         """Yield the changes that are wanted: first those after the cursor `after`, then what happens."""
         self._backlog.watchers += 1
         try:
@@ -138,7 +143,7 @@ class Tail:
             self._cursor = Cursor.of(page[-1])
             self._backlog.tell()
 
-    async def _history(self, wanted: Wanted, *, after: Cursor, until: Cursor) -> AsyncIterator[bytes]:
+    async def _history(self, wanted: Wanted, *, after: Cursor, until: Cursor) -> AsyncGenerator[bytes]:
         """Read what was before the watcher came, at the watcher's own pace."""
         while after < until and (page := await self._page(after, str(until.xid + 1))):
             after = Cursor.of(page[-1])

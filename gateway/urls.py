@@ -1,27 +1,34 @@
 """The URLs that we hand out, built from what the operator says we are called, never from a request's Host."""
 
 import uuid
+from urllib.parse import quote, urlsplit
 
-from schemas.settings import Settings
-
-
-def local_url(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
-    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+from schemas.settings import Settings, base_url
 
 
 class Urls:
     """Absolute URLs of this gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._base = settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
+        self._base = base_url(settings)
+
+    @property
+    def origin(self) -> str:
+        """What browsers call the pages that come from here (RFC 6454, section 6.2)."""
+        parts = urlsplit(self._base)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def resource(self, path: str, key: str) -> str:
+        return f"{self._base}/v1/{path}/{quote(key, safe='')}"
 
     def run(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}"
 
     def run_stream(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}/stream"
+
+    def backfill(self, backfill_id: uuid.UUID) -> str:
+        return f"{self._base}/v1/backfills/{backfill_id}"
 
     def event_body(self, event_id: uuid.UUID) -> str:
         return f"{self._base}/v1/events/{event_id}/body"

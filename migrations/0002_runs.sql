@@ -95,6 +95,25 @@ CREATE UNIQUE INDEX one_run_per_item_of_an_event ON runs
 CREATE UNIQUE INDEX one_run_per_slot ON runs (schedule_id, logical_date) WHERE origin = 'time';
 CREATE UNIQUE INDEX one_run_per_date_of_a_backfill ON runs (backfill_id, logical_date) WHERE origin = 'backfill';
 CREATE INDEX runs_of_a_backfill ON runs (backfill_id, state, queue, id) WHERE backfill_id IS NOT NULL;
+
+-- Where each backfill stands. Its key begins with the 64 characters that stand for the request; behind them is the caller's.
+CREATE VIEW backfills_now AS
+SELECT b.id, b.number, b.pipeline_id, b.schedule_id, nullif(substr(b.key, 66), '') AS key, b.start_at AS start,
+       b.end_at AS "end", b.every, b.timezone, b.variables, b.max_active_runs, b.total, b.created_at, b.cancelled_at,
+       progress.*,
+       CASE WHEN b.cancelled_at IS NOT NULL THEN 'cancelled'
+            WHEN progress.queued + progress.running = 0 THEN 'completed'
+            WHEN b.is_paused THEN 'paused'
+            ELSE 'running' END AS state
+FROM backfills b
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'queued') AS queued, count(*) FILTER (WHERE state = 'running') AS running,
+           count(*) FILTER (WHERE state = 'success') AS success, count(*) FILTER (WHERE state = 'failed') AS failed,
+           count(*) FILTER (WHERE state = 'cancelled') AS cancelled
+    FROM runs
+    WHERE backfill_id = b.id
+) progress;
+
 CREATE INDEX runs_of_a_parent ON runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE UNIQUE INDEX one_active_resume_of_a_run ON runs (parent_id)
     WHERE origin = 'resume' AND state IN ('queued', 'running');
@@ -142,9 +161,12 @@ CREATE TABLE callbacks (
     kind text NOT NULL CHECK (kind IN ('webhook', 'slack', 'email')),
     reason text NOT NULL CHECK (reason IN ('finished', 'passed_sla')),
     target text NOT NULL,
+    host text NOT NULL GENERATED ALWAYS AS (  -- one that is slow must not hold up the others
+        coalesce(lower(substring(target FROM '^https?://(?:[^/@?#]*@)?(\[[^]]*\]|[^/:?#]+)')), kind)) STORED,
     state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'delivered', 'failed')),
-    attempts integer NOT NULL DEFAULT 0,
-    next_attempt_at timestamptz,
+    attempts integer NOT NULL DEFAULT 0,       -- since it was made; also fences the attempts of runners against each other
+    failures integer NOT NULL DEFAULT 0,       -- since it was made or last resent
+    next_attempt_at timestamptz,               -- while an attempt is under way: when it counts as lost
     delivered_at timestamptz,
     history jsonb NOT NULL DEFAULT '[]',       -- the newest attempts: when, how it was answered, how long it took
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -153,13 +175,57 @@ CREATE TABLE callbacks (
     CONSTRAINT each_target_is_told_once UNIQUE (run_id, reason, kind, target)
 );
 CREATE INDEX callbacks_due ON callbacks (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX callbacks_by_state ON callbacks (state, id);
 
--- A block that waits for an answer from outside; whoever has the token may give it, once.
+-- A UUIDv7 of this moment, for rows that the database makes itself.
+CREATE FUNCTION new_uuid() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT (left(uuid_floor(clock_timestamp())::text, 14) || '7' || right(gen_random_uuid()::text, 21))::uuid
+$$;
+
+-- Who is told of a run: its own callback_url and those of its schedule and pipeline hear of its end, Slack and e-mail of the
+-- occasions that were chosen.
+CREATE FUNCTION tell_targets() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    occasion text := CASE TG_ARGV[0] WHEN 'finished' THEN NEW.state ELSE TG_ARGV[0] END;
+BEGIN
+    WITH wishes AS (
+        SELECT notify FROM pipelines WHERE id = NEW.pipeline_id
+        UNION ALL
+        SELECT notify FROM schedules WHERE id = NEW.schedule_id
+    ), targets AS (
+        SELECT 'webhook' AS kind, NEW.callback_url AS target WHERE TG_ARGV[0] = 'finished'
+        UNION
+        SELECT 'webhook', notify ->> 'callback_url' FROM wishes WHERE TG_ARGV[0] = 'finished'
+        UNION
+        SELECT 'slack', notify ->> 'slack_url' FROM wishes
+        WHERE coalesce(notify -> 'on', '["failed", "passed_sla"]') ? occasion
+        UNION
+        SELECT 'email', jsonb_array_elements_text(notify -> 'email') FROM wishes
+        WHERE coalesce(notify -> 'on', '["failed", "passed_sla"]') ? occasion
+    )
+    INSERT INTO callbacks (id, run_id, kind, reason, target, next_attempt_at)
+    SELECT new_uuid(), NEW.id, kind, TG_ARGV[0], target, clock_timestamp() FROM targets WHERE target IS NOT NULL
+    ON CONFLICT (run_id, reason, kind, target) DO NOTHING;
+    RETURN NULL;
+END $$;
+
+-- Whether anybody wants to know is found out when a run is claimed, where its pipeline and schedule are at hand; a run that
+-- ends without having been claimed looks here.
+CREATE TRIGGER the_end_of_a_run_is_told AFTER UPDATE OF state ON runs FOR EACH ROW
+    WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL AND (NEW.wants_callback OR OLD.state = 'queued'))
+    EXECUTE FUNCTION tell_targets('finished');
+CREATE TRIGGER a_passed_sla_is_told AFTER UPDATE OF passed_sla ON runs FOR EACH ROW
+    WHEN (NEW.passed_sla AND NOT OLD.passed_sla)
+    EXECUTE FUNCTION tell_targets('passed_sla');
+
+-- A block that waits for an answer from outside; whoever has the token may give it, once. A block that tries again after a
+-- failed answer asks anew: the next round, with a token of its own.
 CREATE TABLE signals (
     id uuid PRIMARY KEY,
     run_id uuid NOT NULL,
     block_id text NOT NULL,
     map_index integer NOT NULL DEFAULT -1,
+    round integer NOT NULL DEFAULT 1,
     hash bytea NOT NULL CONSTRAINT a_signal_is_unique UNIQUE CHECK (length(hash) = 32),
     sent_at timestamptz,                       -- when the outside system took the request
     received_at timestamptz,
@@ -223,3 +289,128 @@ CREATE TABLE dry_runs (
 );
 CREATE INDEX dry_runs_waiting ON dry_runs (id) WHERE result IS NULL;
 CREATE INDEX dry_runs_by_expiry ON dry_runs (expires_at);
+-- 9. Lists of a million runs: an index for each filter that may match few rows among many. Those on the way of a delivery
+-- are partial, so that accepting one writes no more than `runs_waiting`.
+
+CREATE INDEX runs_waiting ON runs (id) WHERE state = 'queued';      -- the newest and the oldest that wait; counting them
+DROP INDEX runs_that_did_not_succeed;
+CREATE INDEX runs_that_did_not_succeed ON runs (state, id) WHERE state IN ('failed', 'cancelled');
+CREATE INDEX runs_of_a_pipeline_that_did_not_succeed ON runs (pipeline_id, state, id)
+    WHERE state IN ('failed', 'cancelled');
+CREATE INDEX runs_not_of_an_event ON runs (origin, id) WHERE origin <> 'event';
+CREATE INDEX runs_with_a_note ON runs (id) WHERE note IS NOT NULL;
+CREATE INDEX runs_by_key ON runs (lower(run_key) COLLATE "C") WHERE run_key IS NOT NULL;
+CREATE INDEX events_not_accepted ON events (verdict, id) WHERE verdict <> 'accepted';
+
+-- Whether a body has these letters, of which A to Z count in any case, within its first 16 KiB: no more is shown in a list.
+-- A body is bytes and need not be text, so both are compared with every other byte escaped.
+CREATE FUNCTION mentions(body bytea, letters text) RETURNS boolean LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT strpos(lower(encode(substring(body FROM 1 FOR 16384), 'escape') COLLATE "C"),
+                  lower(encode(convert_to(letters, 'UTF8'), 'escape') COLLATE "C")) > 0
+$$;
+
+-- 10. What a calendar counts: hours in which every run has ended are counted once. An hour is closed when it has the row of
+-- all pipelines, whose pipeline_id is ''. Ids carry the moment in which they were made, and a run counts in that hour.
+
+CREATE TABLE tallies (
+    pipeline_id text NOT NULL,
+    hour timestamptz NOT NULL CHECK (extract(epoch FROM hour) % 3600 = 0),
+    success integer NOT NULL,
+    failed integer NOT NULL,
+    cancelled integer NOT NULL,
+    PRIMARY KEY (pipeline_id, hour)
+);
+CREATE INDEX tallies_with_failures ON tallies (hour) WHERE failed > 0;
+
+CREATE FUNCTION uuid_hour(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 3600000 * 3600)
+$$;
+
+-- A person who overrules the state of a run that was counted moves it from one count to the other. The lock keeps this
+-- apart from the closing of hours, which would count what it cannot see yet.
+CREATE FUNCTION recount_marked_run() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('penstock.tallies'));
+    UPDATE tallies SET
+        success = success + (NEW.state = 'success')::integer - (OLD.state = 'success')::integer,
+        failed = failed + (NEW.state = 'failed')::integer - (OLD.state = 'failed')::integer,
+        cancelled = cancelled + (NEW.state = 'cancelled')::integer - (OLD.state = 'cancelled')::integer
+    WHERE pipeline_id IN ('', NEW.pipeline_id) AND hour = uuid_hour(NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER a_marked_run_is_counted_anew AFTER UPDATE OF state ON runs FOR EACH ROW
+    WHEN (OLD.finished_at IS NOT NULL AND NEW.state <> OLD.state)
+    EXECUTE FUNCTION recount_marked_run();
+
+-- 11. Purges: a row says how far one got, and the runners' housekeeping moves it on, step by step.
+
+CREATE TABLE purges (
+    id uuid PRIMARY KEY,
+    days integer NOT NULL CHECK (days > 0),
+    older_than timestamptz NOT NULL,
+    requested_by text NOT NULL,
+    automatic_on date CONSTRAINT one_automatic_purge_per_day UNIQUE,
+    phase text NOT NULL DEFAULT 'runs' CHECK (phase IN ('runs', 'partitions', 'events', 'changes', 'logs', 'done')),
+    cursor_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    cursor_seq integer NOT NULL DEFAULT 0,
+    runs_before bigint NOT NULL DEFAULT 0,     -- about how many runs there are to look at, for the progress
+    runs_seen bigint NOT NULL DEFAULT 0,
+    runs bigint NOT NULL DEFAULT 0,
+    events bigint NOT NULL DEFAULT 0,
+    changes bigint NOT NULL DEFAULT 0,
+    log_lines bigint NOT NULL DEFAULT 0,
+    outputs bigint NOT NULL DEFAULT 0,
+    partitions integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    CONSTRAINT a_purge_that_is_done_has_finished CHECK ((phase = 'done') = (finished_at IS NOT NULL))
+);
+CREATE INDEX purges_under_way ON purges (id) WHERE finished_at IS NULL;
+
+-- Purged runs whose files in the object store are still to be deleted.
+CREATE TABLE discarded_runs (
+    run_id uuid PRIMARY KEY,
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX discarded_runs_due ON discarded_runs (next_attempt_at);
+
+-- Partitions of whole days before a limit, the oldest first, with the ids that may lie in them.
+CREATE FUNCTION partitions_before(boundary uuid) RETURNS TABLE (name text, parent text, first_id uuid, end_id uuid)
+LANGUAGE sql STABLE STRICT AS $$
+    SELECT part.relname::text, parent.relname::text, uuid_floor(day.start), uuid_floor(day.start + interval '1 day')
+    FROM pg_inherits i
+    JOIN pg_class part ON part.oid = i.inhrelid
+    JOIN pg_class parent ON parent.oid = i.inhparent
+    CROSS JOIN LATERAL (
+        SELECT to_date(substring(part.relname FROM '_(\d{8})$'), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC'
+    ) AS day (start)
+    WHERE i.inhparent IN ('events'::regclass, 'changes'::regclass, 'logs'::regclass)
+      AND uuid_floor(day.start + interval '1 day') <= boundary
+    ORDER BY day.start, parent.relname
+$$;
+
+-- Detaching locks the parent against everybody. It waits for that lock so shortly that no delivery is held up for longer,
+-- and gives up; whoever called tries again. (DETACH ... CONCURRENTLY is refused where there is a default partition.)
+CREATE FUNCTION detach_partition(parent text, part text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, part);
+    EXECUTE format('COMMENT ON TABLE %I IS %L', part, 'penstock: detached, to be dropped');
+END $$;
+
+-- Drops one table that was detached; nobody waits for it any more. Returns its name, or null when there is none.
+CREATE FUNCTION drop_a_detached_partition() RETURNS text LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+DECLARE
+    part text;
+BEGIN
+    SELECT c.relname INTO part
+    FROM pg_description d
+    JOIN pg_class c ON c.oid = d.objoid
+    WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+      AND d.description = 'penstock: detached, to be dropped' AND c.relnamespace = current_schema()::regnamespace
+    LIMIT 1;
+    IF part IS NOT NULL THEN
+        EXECUTE format('DROP TABLE IF EXISTS %I', part);
+    END IF;
+    RETURN part;
+END $$;

@@ -30,6 +30,7 @@ next call, and so is what a block changes in its process (`os.chdir`, `os.enviro
 
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, pipeline
+from runner.remote import Remote
 from runner.returns import Branch, Skip
 
-__all__ = ["Branch", "Cancelled", "Log", "Pipeline", "Run", "Skip", "pipeline"]
+__all__ = ["Branch", "Cancelled", "Log", "Pipeline", "Remote", "Run", "Skip", "pipeline"]

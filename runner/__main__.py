@@ -11,13 +11,16 @@ import structlog
 import uvloop
 
 import migrations
+from runner.callbacks import Callbacks
 from runner.dry_runs import DryRuns
 from runner.hosts import Hosts
+from runner.housekeeping import Housekeeping
 from runner.jobs import Jobs
 from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership
 from runner.recorder import Recorder
+from runner.remotes import Remotes
 from runner.scheduler import Scheduler
 from runner.spool import Spool
 from runner.sweeper import Sweeper
@@ -49,23 +52,15 @@ class Runner:
         self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
-        self._spool = Spool(ObjectStore(store_place(config.store, config.data)), output_limit=config.output_limit)
+        store = ObjectStore(store_place(config.store, config.data))
+        self._spool = Spool(store, output_limit=config.output_limit)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
         self._recorder = Recorder(self._db, self._doorbell, clock=clock)
-        self._jobs = Jobs(
-            self._db,
-            self._doorbell,
-            lease=self._lease,
-            library=self._library,
-            hosts=self._hosts,
-            spool=self._spool,
-            recorder=self._recorder,
-            owned=owned,
-            queues=queues,
-            slot_freed=lambda: self._sweeper.wake(),
-        )
+        self._remotes = Remotes(self._db, config)
+        self._callbacks = Callbacks(self._db, config, clock=clock)
+        self._jobs = self._make_jobs(owned, queues)
         name = queue.queue_name(config.redis_prefix, queues[0])
         self._worker = DoorbellWorker(
             self._jobs.execute_run, self._doorbell, pool=self._redis, queue=name, max_jobs=config.max_runs
@@ -77,9 +72,25 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
-        self._scheduler = Scheduler(self._db, self._doorbell)
         self._dry_runs = DryRuns(self._db, self._lease, self._library, self._hosts, self._spool)
+        self._chores = (Scheduler(self._db, self._doorbell), Housekeeping(self._db, config, store))
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
+
+    def _make_jobs(self, owned: dict[uuid.UUID, Ownership], queues: list[str]) -> Jobs:
+        return Jobs(
+            self._db,
+            self._doorbell,
+            lease=self._lease,
+            library=self._library,
+            hosts=self._hosts,
+            spool=self._spool,
+            recorder=self._recorder,
+            remotes=self._remotes,
+            owned=owned,
+            queues=queues,
+            slot_freed=lambda: self._sweeper.wake(),
+            callback_due=self._callbacks.wake,
+        )
 
     def _ears(self, channels: Channels) -> dict[str, Hear]:
         """Say who listens to which channel."""
@@ -88,6 +99,8 @@ class Runner:
             channels.cancel: self._lease.hear_cancel,
             channels.dry_runs: self._dry_runs.hear,
             channels.registry: self._sweeper.hear_registry,
+            channels.callbacks: self._callbacks.wake,
+            channels.signals: self._remotes.hear,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -102,7 +115,9 @@ class Runner:
         await self._library.start()
         await self._lease.start()
         await self._sweeper.start()
-        await self._scheduler.start()
+        await self._callbacks.start()
+        for chore in self._chores:
+            await chore.start()
         await self._dry_runs.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
@@ -120,8 +135,11 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
-        await self._scheduler.stop()
+        for chore in self._chores:
+            await chore.stop()
         await self._sweeper.stop()
+        await self._callbacks.stop()
+        await self._remotes.stop()
         await self._hosts.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_COMMITS_S):

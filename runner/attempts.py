@@ -2,15 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from runner.context import EventBody
 from runner.ownership import Ownership
 from runner.recorder import Page
+from runner.remotes import Remotes
 from runner.spool import BlockHosts
-from runner.wire import Call, Failed, LogFrame, Outcome, Report, Skipped, Succeeded
+from runner.wire import Asked, Call, Failed, LogFrame, Outcome, Reason, Report, Skipped, Succeeded
 from schemas.outputs import UNMAPPED, Output
 from schemas.pipelines import Definition, Executable
 from schemas.runs import Claimed, RunError
@@ -45,7 +47,7 @@ class Ended(msgspec.Struct):
 
 
 class Attempts:
-    """Executes the blocks of one run; `on_pause` is called when one begins to wait for its next attempt."""
+    """Executes the blocks of one run; `on_pause` is called when one begins to wait outside of a block host."""
 
     def __init__(
         self,
@@ -54,12 +56,14 @@ class Attempts:
         *,
         page: Page,
         hosts: BlockHosts,
+        remotes: Remotes | None,
         on_pause: Callable[[], None],
     ) -> None:
         self._definition = definition
         self._ownership = ownership
         self._page = page
         self._hosts = hosts
+        self._remotes = remotes
         self._on_pause = on_pause
         self._begun: dict[tuple[str, int], int] = {}
         self._log = _LogBound()
@@ -121,22 +125,34 @@ class Attempts:
         def on_log(line: LogFrame) -> None:
             self._write_log(work, attempt, line)
 
-        call = _call(self._definition, self._ownership.run, work, attempt)
-        return await self._hosts.run(
-            call, timeout=work.step.timeout, on_log=on_log, cancelled=stopped, ready_at=work.ready_at
-        )
+        call, limit = _call(self._definition, self._ownership.run, work, attempt), work.step.timeout
+        outcome = await self._hosts.run(call, timeout=limit, on_log=on_log, cancelled=stopped, ready_at=work.ready_at)
+        if not isinstance(outcome, Asked):
+            return outcome
+        if self._remotes is None:
+            error = RunError(type=Reason.REMOTE_REFUSED, message=f"a dry run sends nothing to {outcome.url}")
+            return Failed(reason=Reason.REMOTE_REFUSED, error=error)
+        with self._pause():
+            return await self._remotes.resolve(call, outcome, cancelled=stopped, timeout=limit)
 
     async def _stopped_within(self, seconds: float, stopped: asyncio.Event) -> bool:
+        with self._pause():
+            try:
+                async with asyncio.timeout(seconds):
+                    await stopped.wait()
+            except TimeoutError:
+                return False
+            return True
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Wait without a block host, so that others of the run may begin."""
         self.paused += 1
         self._on_pause()
         try:
-            async with asyncio.timeout(seconds):
-                await stopped.wait()
-        except TimeoutError:
-            return False
+            yield
         finally:
             self.paused -= 1
-        return True
 
     def _write_log(self, work: Work, attempt: int, line: LogFrame) -> None:
         if self._ownership.may_write and (kept := self._log.bound(line)):

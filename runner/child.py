@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from runner.process import HostProcess
-from runner.wire import Answer, Call, Describe, Described, Failed, LogFrame, Outcome, Ready, Reason, Reply, Request
+from runner.wire import (
+    Answer,
+    Asked,
+    Call,
+    Describe,
+    Described,
+    Failed,
+    LogFrame,
+    Outcome,
+    Ready,
+    Reason,
+    Reply,
+    Request,
+)
 from schemas.runs import RunError
 
 OnLog = Callable[[LogFrame], asyncio.Future[Any] | None]
@@ -50,7 +63,7 @@ class Child:
 
     async def call(
         self, call: Call, *, within: float | None, on_log: OnLog, cancelled: asyncio.Event | None
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         """Execute one block within some seconds.
 
         Once it is stopped, for time or by a cancel, that is the outcome, whatever the block still does.
@@ -59,7 +72,7 @@ class Child:
         self._block_id = call.block_id
         watch = None if cancelled is None else _CancelWatch(self, cancelled)
         try:
-            return cast(Outcome, await self._ask(call, subject=f"block {call.block_id!r}", within=within))
+            return cast(Outcome | Asked, await self._ask(call, subject=f"block {call.block_id!r}", within=within))
         finally:
             self._on_log = _drop
             if watch is not None:

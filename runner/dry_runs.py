@@ -17,7 +17,7 @@ from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
 from runner.spool import BlockHosts, Spool, load_file
-from runner.wire import Call, Outcome
+from runner.wire import Asked, Call, Outcome
 from schemas import tasks
 from schemas.dry_runs import DryBlock, DryRequest, DryResult
 from schemas.entries import BlockEntry, OutputEntry
@@ -113,7 +113,7 @@ class DryRuns:
         hosts = _CuttingHosts(self._hosts, folder, request.most_rows, self._spool.output_limit)
         try:
             trial = _for_trial(definition, graph)
-            await Executor(trial, ownership, page=page, hosts=hosts, queues={DEFAULT_QUEUE}).execute()
+            await Executor(trial, ownership, page=page, hosts=hosts, remotes=None, queues={DEFAULT_QUEUE}).execute()
             return notes.result(request.pipeline_id, graph)
         except Exception as error:  # whoever waits must hear a reason, whatever broke
             log.exception("dry run broke", pipeline_id=request.pipeline_id)
@@ -153,7 +153,7 @@ class _CuttingHosts:
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
         ready_at: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         call = msgspec.structs.replace(call, **self._changes)
         return await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled, ready_at=ready_at)
 
@@ -253,6 +253,7 @@ def _claimed(request: DryRequest) -> Claimed:
         epoch=1,
         seq=0,
         is_limited=False,
+        wants_callback=False,
         run_timeout_s=None,
         time_left_s=None,
         event_kind=None if event is None else Kind.JSON,

@@ -14,13 +14,14 @@ from runner.attempts import Attempts, Ended, Work
 from runner.mapping import NOTHING, Items
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page
+from runner.remotes import Remotes
 from runner.spool import Carrier
 from runner.walk import ENDED, Walk
 from runner.wire import Refused, Report, Succeeded
 from schemas.outputs import UNMAPPED, Output
 from schemas.pipelines import Block, Definition, Graph
 from schemas.runs import BegunBlock, Claimed, RunError
-from schemas.states import BlockState, CallbackOn, RunState
+from schemas.states import BlockState, CallbackOn, Origin, RunState
 
 _EVENTS: dict[str, CallbackOn] = {
     BlockState.SUCCESS: CallbackOn.SUCCESS,
@@ -34,7 +35,14 @@ class Executor:
     """Walks the graph of one run; made for that run alone."""
 
     def __init__(
-        self, definition: Definition, ownership: Ownership, *, page: Page, hosts: Carrier, queues: Collection[str]
+        self,
+        definition: Definition,
+        ownership: Ownership,
+        *,
+        page: Page,
+        hosts: Carrier,
+        remotes: Remotes | None,
+        queues: Collection[str],
     ) -> None:
         self._definition = definition
         self._queues = queues
@@ -45,7 +53,9 @@ class Executor:
         self._hosts = hosts
         self._most = hosts.limit
         self._news = asyncio.Event()
-        self._attempts = Attempts(definition, ownership, page=page, hosts=hosts, on_pause=self._news.set)
+        self._attempts = Attempts(
+            definition, ownership, page=page, hosts=hosts, remotes=remotes, on_pause=self._news.set
+        )
         self._walk = Walk(self._graph.blocks)
         self._outputs: dict[str, Output] = {}
         self._items: dict[str, Items] = {}
@@ -67,7 +77,7 @@ class Executor:
         await self._execute_all()
         if self._elsewhere is not None and not self._ownership.stopped.is_set():
             await self._page.commit()
-            return None if self._ownership.stopped.is_set() else self._elsewhere
+            return self._elsewhere
         if self._ownership.may_write:
             await self._finish()
         return None
@@ -236,14 +246,24 @@ class Executor:
         """Say how the run ends. A block that failed fails it, whatever other blocks made of that."""
         open_blocks = self._walk.open_blocks()
         for block in open_blocks:
-            self._page.block(block.id, BlockState.CANCELLED, self._attempts.begun(block.id))
             if block.id in self._items:
-                self._call_back(block.id, BlockState.CANCELLED, None)
+                self._cancel_mapped(block)
+            else:
+                self._page.block(block.id, BlockState.CANCELLED, self._attempts.begun(block.id))
         if open_blocks or BlockState.CANCELLED in self._walk.states.values():
             if self._ownership.reason is Reason.TIMED_OUT:
                 return RunState.FAILED, _timeout(self._ownership.run)
             return RunState.CANCELLED, None
         return (RunState.FAILED, self._errors[0]) if self._errors else (RunState.SUCCESS, None)
+
+    def _cancel_mapped(self, block: Block) -> None:
+        """End a mapped block, and the items that an earlier owner of the run has begun and nobody goes on with."""
+        items, attempt = self._items[block.id], self._attempts.begun(block.id) + 1
+        for index in items.open:
+            if begun := self._attempts.begun(block.id, index):
+                self._page.block(block.id, BlockState.CANCELLED, begun, map_index=index)
+        self._page.block(block.id, BlockState.CANCELLED, attempt, row_count=len(items.given))
+        self._call_back(block.id, BlockState.CANCELLED, None)
 
     def _recall(self, begun: Iterable[BegunBlock]) -> None:
         """Take over from an earlier owner: what has ended stays so, the rest begins again with its next attempt."""
@@ -260,10 +280,24 @@ class Executor:
                 self._done_items.setdefault(block.id, []).append(row)
             elif row.state is not BlockState.SUCCESS or (row.output is None) == (block.map is not None):
                 ended[block.id] = row
+        self._forget_what_comes_again(ended)
         self._walk = Walk(self._graph.blocks, {block_id: row.state for block_id, row in ended.items()})
         for block_id, row in ended.items():
             self._remember(blocks[block_id], row)
         self._give_up()
+
+    def _forget_what_comes_again(self, ended: dict[str, BegunBlock]) -> None:
+        """In a resumed run, execute again what is behind a block that is: it went on without that block's success.
+
+        What was skipped stays so, since a branch is not taken twice.
+        """
+        if self._ownership.run.origin is not Origin.RESUME:
+            return
+        for block in self._graph.blocks:
+            if any(name not in ended for name in block.upstream):
+                self._done_items.pop(block.id, None)
+                if block.id in ended and ended[block.id].state is BlockState.SUCCESS:
+                    del ended[block.id]
 
     def _remember(self, block: Block, row: BegunBlock) -> None:
         if row.output is not None:

@@ -143,11 +143,12 @@ class Pipeline(Generic[P]):
         it is called for each of them, as `function.block`. Raises Invalid.
         """
 
+        chosen = declarations.choice(f"pipeline {self.id!r}, callback", "its event", on, CallbackOn)
+
         def declare(function: F) -> F:
             callback_id = _name(function) if id is None else id
             where = f"pipeline {self.id!r}, callback {callback_id!r}"
             blocks = (block,) if isinstance(block, str) else declarations.names(where, "block", block or ())
-            chosen = declarations.choice(where, "its event", on, CallbackOn)
             for subject in blocks or (None,):
                 declared = DeclaredCallback(
                     function=function,

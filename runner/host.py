@@ -29,10 +29,12 @@ from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, Step
 from runner.lines import clean
 from runner.modules import LoadedPipeline, PipelineFiles
-from runner.outputs import decode, encode
+from runner.outputs import ask, decode, encode
+from runner.remote import Remote
 from runner.returns import Branch, Skip
 from runner.tracebacks import explain, format_traceback, message_of
 from runner.wire import (
+    Asked,
     Call,
     Describe,
     Described,
@@ -120,13 +122,15 @@ class BlockHost:
     def _describe(self, request: Describe) -> Described:
         return Described(definitions=self._files.describe(request.path))
 
-    def _execute(self, call: Call) -> Outcome:
+    def _execute(self, call: Call) -> Outcome | Asked:
         loaded = self._find(call)
         step = loaded.steps[call.block_id]
         arguments = self._arguments(call, loaded.pipeline, step)
         result = step.function(**arguments)
         if inspect.isawaitable(result):
             result = self._await(asyncio.ensure_future(result, loop=self._loop))
+        if isinstance(result, Remote):
+            return ask(result, block_id=call.block_id)
         if isinstance(result, Skip):
             return Skipped(reason=clean(str(result.reason)))
         chosen = None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from runner.child import Child, OnLog
-from runner.wire import Call, Failed, Outcome, Reason
+from runner.wire import Asked, Call, Failed, Outcome, Reason
 from schemas.runs import RunError
 
 _SOON_PER_CPU = 3  # hosts for each processor that start as soon as a block waits; more only for blocks that take long
@@ -75,7 +75,7 @@ class Hosts:
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
         ready_at: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         """Execute one block in a host of its own; waits for a free one, first come, first served.
 
         The outcome is a value: nothing that user code does raises here. `timeout` counts from when a host has the call,

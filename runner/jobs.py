@@ -8,7 +8,7 @@ ring starts whichever run is next, and whoever ends one goes on with the next on
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -19,6 +19,7 @@ from runner.lease import Lease
 from runner.library import Library
 from runner.ownership import Ownership, Reason
 from runner.recorder import Page, Recorder
+from runner.remotes import Remotes
 from runner.spool import Spool
 from schemas.errors import LeaseLost, Unavailable
 from schemas.groupcommit import GroupCommit
@@ -48,9 +49,11 @@ class Jobs:
         hosts: Hosts,
         spool: Spool,
         recorder: Recorder,
+        remotes: Remotes,
         owned: dict[uuid.UUID, Ownership],
         queues: Collection[str],
         slot_freed: Callable[[], None],
+        callback_due: Callable[[], None],
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -59,9 +62,11 @@ class Jobs:
         self._hosts = hosts
         self._spool = spool
         self._recorder = recorder
+        self._remotes = remotes
         self._owned = owned
         self._queues = frozenset(queues)
         self._slot_freed = slot_freed
+        self._callback_due = callback_due
         self._is_draining = False
         self._is_letting_go = False
         self._claims: GroupCommit[Ring, Claimed | None] = GroupCommit(self._claim, hold_s=CLAIM_HOLD_S)
@@ -94,7 +99,18 @@ class Jobs:
         if self._is_draining:
             self._slot_freed()
             return None
-        return await self._answer(Ring(ended.id, NEVER_RUNG))
+        claimed = await self._answer(Ring(ended.id, NEVER_RUNG))
+        if claimed is None:
+            await self._ring_elsewhere(ended.pipeline_id)
+        return claimed
+
+    async def _ring_elsewhere(self, pipeline_id: str) -> None:
+        """Ring for what may start now in a queue that is not served here, where the runs of this pipeline begin."""
+        definition = self._library.get(pipeline_id)
+        if definition is not None and definition.first_queue not in self._queues:
+            with suppress(Unavailable):
+                queues = [definition.first_queue]
+                self._doorbell.ring(await leases.find_due(self._db, [pipeline_id], older_than_s=0, queues=queues))
 
     def drain(self) -> None:
         """Begin no run after the one that each job has."""
@@ -137,6 +153,8 @@ class Jobs:
         finally:
             if ownership.reason is not Reason.RELEASED and self._owned.get(run.id) is ownership:
                 del self._owned[run.id]
+            if run.wants_callback:
+                self._callback_due()
 
     async def _execute(self, ownership: Ownership, page: Page) -> None:
         run = ownership.run
@@ -148,7 +166,9 @@ class Jobs:
         is_begun = run.epoch > 1 or run.origin is Origin.RESUME  # a released run counts its attempts anew
         begun = await self._begun_blocks(run) if is_begun else ()
         async with self._spool.carry(run, self._hosts) as hosts:
-            executor = Executor(definition, ownership, page=page, hosts=hosts, queues=self._queues)
+            executor = Executor(
+                definition, ownership, page=page, hosts=hosts, remotes=self._remotes, queues=self._queues
+            )
             with _stopped_in_time(ownership):
                 elsewhere = await executor.execute(begun)
         if elsewhere is not None:

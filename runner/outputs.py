@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from runner import frames
-from runner.wire import OUTPUT_LIMIT, Call, Reason, Refused
+from runner.remote import Remote
+from runner.wire import OUTPUT_LIMIT, Asked, Call, Reason, Refused
 from schemas import previews
 from schemas.outputs import INLINE_LIMIT, Format, Output
 
@@ -33,6 +34,22 @@ def encode(value: Any, call: Call) -> tuple[Output, int | None]:
     if row_count is not None and call.most_rows is not None:
         value = value[: call.most_rows]
     return _encode_data(value, row_count, call), row_count
+
+
+def ask(remote: Remote, *, block_id: str) -> Asked:
+    """Write down what a block wants another system to do. Raises Refused when that cannot be sent."""
+    try:
+        asked = Asked(**{"body": msgspec.json.encode(remote.json), **_all_but_json(remote)})
+        msgspec.convert(msgspec.to_builtins(asked), Asked)
+    except (*_UNENCODABLE, RecursionError) as error:
+        raise Refused(
+            Reason.OUTPUT_INVALID, f"block {block_id!r} returned a Remote that cannot be sent: {error}"
+        ) from None
+    return asked
+
+
+def _all_but_json(remote: Remote) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(remote).items() if name != "json"}
 
 
 def decode(output: Output) -> Any:

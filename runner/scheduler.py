@@ -8,8 +8,6 @@ not readable right now gets its run all the same, which waits, as that of a deli
 
 import asyncio
 import datetime as dt
-import uuid
-from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -28,6 +26,7 @@ LONGEST_PAUSE_S = 0.5  # so long a new schedule or an unpaused one may go unseen
 SHORTEST_PAUSE_S = 0.02  # another runner has them
 CLOCKS_AT_ONCE = 100
 SLOTS_AT_ONCE = 100
+AGAIN_AFTER = dt.timedelta(minutes=1)
 
 
 class Scheduler:
@@ -36,7 +35,6 @@ class Scheduler:
     def __init__(self, db: Database, doorbell: Doorbell) -> None:
         self._db = db
         self._doorbell = doorbell
-        self._unreadable: set[uuid.UUID] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -62,24 +60,12 @@ class Scheduler:
             due = await clocks.lock_due(transaction, CLOCKS_AT_ONCE)
             if not due:
                 return False
-            picky = [clock.schedule_id for clock in due if clock.overlap is Overlap.SKIP]
-            busy = await clocks.busy(transaction, picky)
-            firings = self._plan(due, busy)
+            busy = await clocks.busy(transaction, [clock for clock in due if clock.overlap is Overlap.SKIP])
+            limit = max(1, SLOTS_AT_ONCE // len(due))
+            firings = [_plan_or_postpone(clock, is_busy=clock.schedule_id in busy, limit=limit) for clock in due]
             rings = await clocks.fire(transaction, firings, at=due[0].now)
         self._doorbell.ring(rings)
-        return bool(firings)
-
-    def _plan(self, due: Sequence[DueClock], busy: Collection[uuid.UUID]) -> list[Firing]:
-        """Decide for each clock; one that this runner cannot read is left to others."""
-        firings = []
-        for clock in due:
-            try:
-                firings.append(plan(clock, is_busy=clock.schedule_id in busy, limit=max(1, SLOTS_AT_ONCE // len(due))))
-            except Invalid as error:
-                if clock.schedule_id not in self._unreadable:
-                    log.error("schedule cannot be read", schedule_id=str(clock.schedule_id), error=error.message)
-                self._unreadable.add(clock.schedule_id)
-        return firings
+        return True
 
     async def _fire_for_ever(self) -> None:
         while True:
@@ -111,6 +97,16 @@ def plan(clock: DueClock, *, is_busy: bool, limit: int) -> Firing:
             "slots were missed", schedule_id=str(clock.schedule_id), since=str(clock.next_slot), fired=str(slots[0])
         )
     return Firing(schedule_id=clock.schedule_id, slots=tuple(chosen), skipped=skipped, next=following)
+
+
+def _plan_or_postpone(clock: DueClock, *, is_busy: bool, limit: int) -> Firing:
+    """Decide likewise, but let a clock that this runner cannot read wait for another, without losing its slot."""
+    try:
+        return plan(clock, is_busy=is_busy, limit=limit)
+    except Invalid as error:  # a time zone that this machine does not know
+        log.error("schedule cannot be read", schedule_id=str(clock.schedule_id), error=error.message)
+        later = Slot(slot=clock.next_slot, due_at=clock.now + AGAIN_AFTER)
+        return Firing(schedule_id=clock.schedule_id, slots=(), skipped=0, next=later)
 
 
 def _due_slots(clock: DueClock, table: Timetable, limit: int) -> tuple[list[dt.datetime], Slot | None]:

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from runner.child import OnLog
-from runner.wire import OUTPUT_LIMIT, Call, Failed, Outcome, Reason, Refused, Succeeded
+from runner.wire import OUTPUT_LIMIT, Asked, Call, Failed, Outcome, Reason, Refused, Succeeded
 from schemas import tasks
 from schemas.errors import NotFound, PenstockError, SettingsError, Unavailable
 from schemas.objects import ObjectStore, run_prefix
@@ -56,7 +56,7 @@ class BlockHosts(Protocol):
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
         ready_at: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         """Execute one block."""
         ...
 
@@ -133,7 +133,7 @@ class CarryingHosts:
         on_log: OnLog,
         cancelled: asyncio.Event | None = None,
         ready_at: float | None = None,
-    ) -> Outcome:
+    ) -> Outcome | Asked:
         """Execute one block like the hosts do, whose large inputs and output lie in the object store."""
         try:
             if _has_large_inputs(call):

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from runner.context import EventBody
+from runner.remote import System
 from schemas.outputs import Output
 from schemas.pipelines import Definition
 from schemas.runs import RunError
@@ -34,11 +35,13 @@ class Reason(StrEnum):
     MAP_INVALID = "MapInvalid"
     STORE_AWAY = "StoreAway"
     HOST_DIED = "HostDied"
+    REMOTE_FAILED = "RemoteFailed"
+    REMOTE_REFUSED = "RemoteRefused"
     TIMEOUT = "Timeout"
     CANCELLED = "Cancelled"
 
 
-_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.TIMEOUT, Reason.STORE_AWAY})
+_WORTH_RETRYING = frozenset({Reason.RAISED, Reason.HOST_DIED, Reason.REMOTE_FAILED, Reason.STORE_AWAY, Reason.TIMEOUT})
 
 
 class Refused(Exception):
@@ -141,6 +144,20 @@ class Failed(Frame, frozen=True, kw_only=True):
         return self.reason in _WORTH_RETRYING
 
 
+class Asked(Frame, frozen=True, kw_only=True):
+    """The block wants another system to do its work: see `runner.remote.Remote`; `body` is a JSON value as text."""
+
+    url: str
+    body: bytes
+    headers: dict[str, str]
+    timeout: float
+    callback_field: str | None
+    key_field: str | None
+    system: System
+    duration_ms: int = 0
+    queue_ms: int = 0
+
+
 class Described(Frame, frozen=True, kw_only=True):
     """What a file defines; pipelines with a mistake are among them, with `error`."""
 
@@ -148,7 +165,7 @@ class Described(Frame, frozen=True, kw_only=True):
 
 
 Outcome = Succeeded | Skipped | Failed
-Reply = Outcome | Described
+Reply = Outcome | Asked | Described
 
 Request = Call | Describe
 Answer = Ready | LogFrame | Reply

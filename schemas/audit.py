@@ -16,6 +16,11 @@ class Action(StrEnum):
     RUN_RESUME = "run.resume"
     RUN_RERUN = "run.rerun"
     RUN_MARK = "run.mark"
+    BACKFILL_CREATE = "backfill.create"
+    BACKFILL_PAUSE = "backfill.pause"
+    BACKFILL_UNPAUSE = "backfill.unpause"
+    BACKFILL_CHANGE = "backfill.change"
+    BACKFILL_CANCEL = "backfill.cancel"
     PIPELINE_PAUSE = "pipeline.pause"
     PIPELINE_UNPAUSE = "pipeline.unpause"
     PIPELINE_CHANGE = "pipeline.change"
@@ -30,6 +35,7 @@ class Action(StrEnum):
     LINK_CREATE = "link.create"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
+    PURGE_CREATE = "purge.create"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,6 +67,16 @@ class Channels(msgspec.Struct, frozen=True):
         return f"{self.prefix}:dry_runs"
 
     @property
+    def callbacks(self) -> str:
+        """A callback is due that no runner made itself: runners look."""
+        return f"{self.prefix}:callbacks"
+
+    @property
+    def signals(self) -> str:
+        """Blocks of these runs got the answer that they wait for: their owner looks."""
+        return f"{self.prefix}:signals"
+
+    @property
     def registry(self) -> str:
         """Pipelines, schedules, tokens or keys changed: gateways forget what they remember, runners look at once."""
         return f"{self.prefix}:registry"

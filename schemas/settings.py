@@ -46,13 +46,28 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     heartbeat_s: Annotated[float, Meta(ge=0.05, le=60)] = 0.5
     sweep_s: Annotated[float, Meta(ge=0.05, le=60)] = 0.5
     drain_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    outgoing_allow: str = ""
+    smtp_url: str = ""
+    mail_from: str = ""
     hosts: Annotated[int, Meta(ge=1, le=256)] = 2
     max_hosts: Annotated[int, Meta(ge=1, le=1024)] = 16
     max_runs: Annotated[int, Meta(ge=1, le=10_000)] = 200
     output_limit: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 2 << 30
     host_memory_mb: Annotated[int, Meta(ge=0)] = 0
+    retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     url: str = "http://127.0.0.1:8787"
     api_key: str = ""
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server bound to `host`, which may mean every address."""
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def base_url(settings: Settings) -> str:
+    """Return what the gateway is called from outside, without a slash at its end."""
+    return settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

@@ -85,6 +85,34 @@ async def shared(
         yield system
 
 
+@pytest.fixture(scope="session")
+async def outgoing(
+    servers: EmbeddedServers, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Penstock]:
+    """One gateway and one runner, with one block host, whose requests may go to servers of the tests."""
+    await _create(servers, "outgoing", template)
+    async with Penstock(
+        database_url=_url(servers, "outgoing"),
+        redis_url=servers.redis_url,
+        directory=tmp_path_factory.mktemp("outgoing"),
+        pipelines=FLOWS,
+        outgoing_allow="127.0.0.0/8",
+        hosts=1,
+        max_hosts=1,
+    ) as system:
+        await system.start()
+        yield system
+
+
+@pytest.fixture
+async def outgoing_connection(outgoing: Penstock) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A plain connection to the database of `outgoing`."""
+    opened = await asyncpg.connect(outgoing.environ["PENSTOCK_DATABASE_URL"])
+    await prepare(opened)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture
 async def shared_connection(shared: Penstock) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     """A plain connection to the database of `shared`."""

@@ -15,7 +15,8 @@ from tests.waiting import eventually
 
 
 async def states_of(penstock: Penstock, run_id: str) -> dict[str, str]:
-    return {name: block["state"] for name, block in (await blocks_of(penstock, run_id)).items()}
+    blocks = (await penstock.run(run_id))["block_runs"]
+    return {block["block_id"]: block["state"] for block in blocks if block["map_index"] is None}
 
 
 async def output_of(connection: Connection, run_id: str, block_id: str) -> Any:
@@ -241,6 +242,21 @@ async def test_callbacks_are_called_before_the_run_ends_and_change_nothing(
     await assert_history_is_whole(shared_connection)
 
 
+async def test_a_run_that_is_handed_back_calls_nobody(
+    penstock: Penstock, connection: Connection, tmp_path: Path
+) -> None:
+    _, runner = await penstock.start(drain_s=0.1)
+    diary = tmp_path / "diary"
+    run_id = await trigger(penstock, "tells", how="cancel", diary=str(diary))
+    await eventually(lambda: diary_of(diary), timeout=10)
+
+    assert await runner.end() == 0
+
+    assert (await penstock.run(run_id))["state"] == "queued"
+    assert diary_of(diary) == ["works"]
+    await assert_history_is_whole(connection)
+
+
 async def test_a_callback_that_succeeded_is_not_called_again_after_kill_9(
     penstock: Penstock, connection: Connection, tmp_path: Path
 ) -> None:
@@ -265,6 +281,51 @@ async def test_a_callback_that_succeeded_is_not_called_again_after_kill_9(
         "slow": 2,
     }
     await assert_history_is_whole(connection)
+
+
+async def test_a_resumed_run_executes_what_failed_and_what_went_on_without_it(
+    shared: Penstock, shared_connection: Connection, tmp_path: Path
+) -> None:
+    diary, mended = tmp_path / "diary", tmp_path / "mended"
+    run_id = await trigger(shared, "heals", diary=str(diary), how=str(mended))
+    assert (await shared.ended(run_id))["state"] == "failed"
+    first = ["called", "each 0", "each 1", "each 2", "sweep None", "alert"]
+    assert Counter(diary_of(diary)) == Counter(first)
+
+    run_id = await resumed(shared, run_id)
+    assert (await shared.ended(run_id))["state"] == "failed"
+    assert Counter(diary_of(diary)) - Counter(first) == Counter(["each 1", "sweep None", "alert"])
+
+    mended.touch()
+    before = Counter(diary_of(diary))
+    run_id = await resumed(shared, run_id)
+    assert (await shared.ended(run_id))["state"] == "success"
+    assert Counter(diary_of(diary)) - before == Counter(["each 1", "sweep [0, 1, 2]"])
+    await assert_history_is_whole(shared_connection)
+
+
+async def resumed(penstock: Penstock, run_id: str) -> str:
+    answer = await penstock.client.post(f"/v1/runs/{run_id}/resume")
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+async def test_a_cancel_ends_a_mapped_block_with_its_items(
+    shared: Penstock, shared_connection: Connection, tmp_path: Path
+) -> None:
+    diary = tmp_path / "diary"
+    run_id = await trigger(shared, "mapped", items=100, seconds=30, diary=str(diary))
+    await eventually(lambda: diary_of(diary), timeout=10)
+
+    await shared.client.post(f"/v1/runs/{run_id}/cancel")
+
+    assert (await shared.ended(run_id))["state"] == "cancelled"
+    block, *items = await items_of(shared, run_id, "square")
+    assert (block["state"], block["row_count"], block["attempt"]) == ("cancelled", 100, 1)
+    assert {item["state"] for item in items} == {"cancelled"}
+    assert len(items) < 100
+    assert (await states_of(shared, run_id))["total"] == "cancelled"
+    await assert_history_is_whole(shared_connection)
 
 
 @pytest.mark.parametrize("pipeline_id", ["deep", "wide"])

@@ -212,6 +212,6 @@ def _method_and_path(handler: Any) -> tuple[str, str]:
 
 
 def _shorten(path: str) -> str:
-    """Write a parameter as the README does: the last one of a resource is its id."""
+    """Write a parameter as the README does: what names a resource is its id, but for a block of a run."""
     path = re.sub(r":str\}", "}", path)
-    return path if path.startswith("/hooks") else re.sub(r"\{\w+\}", "{id}", path)
+    return path if path.startswith("/hooks") else re.sub(r"\{(?!block\})\w+\}", "{id}", path)

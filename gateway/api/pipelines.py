@@ -1,5 +1,6 @@
 """`/v1/pipelines`: what can run, and starting it."""
 
+import msgspec
 from litestar import Response, get, patch, post
 from litestar.params import FromPath
 
@@ -11,6 +12,8 @@ from schemas.pages import Listing
 from schemas.pipelines import Pipeline, PipelinePatch
 from schemas.runs import Run, Trigger
 from schemas.states import Role
+
+PARENT_HEADER = "x-penstock-run"
 
 
 @get("/v1/pipelines", guards=[needs(Role.VIEWER)], opt={"query": ("q", *PAGING)})
@@ -31,6 +34,7 @@ async def get_pipeline(pipeline_id: FromPath[str], core: TheCore) -> Pipeline:
 async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Pipeline:
     """Pause or unpause a pipeline."""
     patch = await read_json(request, PipelinePatch, limit=core.settings.body_limit)
+    core.callbacks.check_notify(patch.notify)
     return await core.catalog.patch_pipeline(pipeline_id, patch, caller)
 
 
@@ -38,7 +42,11 @@ async def patch_pipeline(pipeline_id: FromPath[str], request: AnyRequest, core: 
 async def trigger_run(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore) -> Response[Run]:
     """Queue a run; an empty body is a run with the pipeline's defaults."""
     trigger = await read_json(request, Trigger, limit=core.settings.body_limit, default=Trigger())
-    run = await core.runs.trigger(pipeline_id, trigger)
+    core.callbacks.check(trigger.callback_url, "/callback_url")
+    parent = await core.callbacks.parent(request.headers.get(PARENT_HEADER))
+    run = await core.runs.trigger(
+        pipeline_id, msgspec.structs.replace(trigger, triggered_by=trigger.triggered_by or parent)
+    )
     return Response(run, status_code=202, headers={"location": core.urls.run(run.id)})
 
 

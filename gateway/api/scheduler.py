@@ -20,7 +20,7 @@ FEW = 10
 MOST = 100
 
 
-class Preview(msgspec.Struct, frozen=True):
+class TimetablePreview(msgspec.Struct, frozen=True):
     """The next slots of a timetable that no schedule has yet."""
 
     items: list[dt.datetime]
@@ -46,7 +46,7 @@ async def list_next(schedule: FromPath[str], request: AnyRequest, core: TheCore)
     guards=[needs(Role.VIEWER)],
     opt={"query": ("cron", "every_s", "timezone", "start_at", "end_at", "count")},
 )
-async def try_timetable(request: AnyRequest, core: TheCore) -> Preview:
+async def try_timetable(request: AnyRequest, core: TheCore) -> TimetablePreview:
     """Try a cron or an interval before a schedule has it: the next slots, or what is wrong with it."""
     query = Query(request)
     table = Timetable.parse(
@@ -56,7 +56,7 @@ async def try_timetable(request: AnyRequest, core: TheCore) -> Preview:
         query.moment("start_at"),
         query.moment("end_at"),
     )
-    return Preview(await core.clocks.try_out(table, _count(query)))
+    return TimetablePreview(await core.clocks.try_out(table, _count(query)))
 
 
 def _count(query: Query) -> int:

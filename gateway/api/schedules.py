@@ -26,9 +26,9 @@ async def list_schedules(request: AnyRequest, core: TheCore) -> Listing[Schedule
 @post("/v1/schedules", guards=[needs(Role.EDITOR)], opt={"body": NewSchedule})
 async def create_schedule(request: AnyRequest, core: TheCore, caller: TheCaller) -> Schedule:
     """Create a schedule."""
-    return await core.catalog.create_schedule(
-        await read_json(request, NewSchedule, limit=core.settings.body_limit), caller
-    )
+    new = await read_json(request, NewSchedule, limit=core.settings.body_limit)
+    core.callbacks.check_notify(new.notify)
+    return await core.catalog.create_schedule(new, caller)
 
 
 @get("/v1/schedules/{schedule:str}", guards=[needs(Role.VIEWER)])
@@ -41,6 +41,7 @@ async def get_schedule(schedule: FromPath[str], core: TheCore) -> Schedule:
 async def patch_schedule(schedule: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Schedule:
     """Change what the body names."""
     patch = await read_json(request, SchedulePatch, limit=core.settings.body_limit)
+    core.callbacks.check_notify(patch.notify)
     return await core.catalog.patch_schedule(schedule, patch, caller)
 
 

@@ -20,8 +20,14 @@ COMMANDS = {
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
     "trigger": "Start a run and, if you like, wait for it.",
+    "backfill": "Run a pipeline once for each date of a range.",
+    "backfills": "See where backfills stand, pause and cancel them.",
     "runs": "List, inspect, watch, cancel, resume, rerun and mark runs, and read their logs.",
+    "callbacks": "See whom runs told of their end, and tell them again.",
     "audit": "See who did what.",
+    "status": "Show what runs, waits, fails and fires next.",
+    "search": "Find pipelines, schedules, runs and events.",
+    "purge": "Delete what is old.",
     "gateway": "Run the gateway alone.",
     "runner": "Run a runner alone.",
     "migrate": "Bring the database up to date.",
@@ -29,6 +35,7 @@ COMMANDS = {
     "doctor": "Check this installation and say what to do.",
 }
 MODULES = {
+    "backfill": "backfills",
     "gateway": "roles",
     "runner": "roles",
     "migrate": "roles",

@@ -17,9 +17,8 @@ from gateway.cli.options import find_connection
 from gateway.cli.output import Column, Format, Listing, Output
 from gateway.data_directory import addresses
 from gateway.embedded import find_postgres, find_redis
-from gateway.urls import local_url
 from schemas.errors import PenstockError, SettingsError, Unavailable, UnsafeDatabase
-from schemas.settings import Settings, load
+from schemas.settings import Settings, load, local_url
 
 OLDEST_PYTHON = (3, 11)
 PATIENCE_S = 5.0

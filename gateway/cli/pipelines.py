@@ -10,8 +10,8 @@ from gateway.cli.client import path, read
 from gateway.cli.dry_run import dry_run
 from gateway.cli.options import JsonObject, Session, connected
 from gateway.cli.output import Column, Fields, Lines, Output, Part, duration, json_text
-from schemas.pipelines import Block, Graph, Pipeline
-from schemas.states import OnPaused
+from schemas.pipelines import Block, Callback, Executable, Graph, Pipeline
+from schemas.states import OnPaused, TriggerRule
 
 _COLUMNS = (
     Column("id"),
@@ -145,6 +145,8 @@ def _describe(pipeline: Pipeline, output: Output) -> list[Part]:
         parts.append(Lines("params", tuple(schema.splitlines())))
     if pipeline.graph:
         parts.append(Lines("blocks", tuple(_tree(pipeline.graph))))
+        if pipeline.graph.callbacks:
+            parts.append(Lines("callbacks", tuple(map(_callback_line, pipeline.graph.callbacks))))
     return parts
 
 
@@ -169,6 +171,20 @@ def _block_line(block: Block) -> str:
     notes = []
     if len(block.upstream) > 1:
         notes.append(f"after {', '.join(block.upstream)}")
+    if block.trigger_rule is not TriggerRule.ALL_SUCCESS:
+        notes.append(block.trigger_rule.replace("_", " "))
+    if block.map is not None:
+        notes.append(f"for each item of {block.map}")
+    if block.queue is not None:
+        notes.append(f"queue {block.queue}")
+    return _line(block, notes)
+
+
+def _callback_line(callback: Callback) -> str:
+    return _line(callback, [f"{callback.on} of {callback.block or 'the run'}"])
+
+
+def _line(block: Executable, notes: list[str]) -> str:
     if block.retries:
         notes.append(f"{block.retries} {'retry' if block.retries == 1 else 'retries'}")
     if block.timeout is not None:

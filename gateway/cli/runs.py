@@ -14,7 +14,7 @@ import rich_click as click
 
 from gateway.cli import outputs
 from gateway.cli.client import PAGE_SIZE, Client, RunFailed, WaitTimeout, path, read, read_error
-from gateway.cli.options import Session, Span, connected
+from gateway.cli.options import Ago, Session, Span, connected
 from gateway.cli.output import (
     STATE_STYLES,
     Column,
@@ -32,7 +32,7 @@ from gateway.cli.output import (
 )
 from schemas.errors import PenstockError
 from schemas.runs import BlockRun, LogLine, Run, RunError
-from schemas.states import BlockState, LogLevel, RunState
+from schemas.states import BlockState, LogLevel, Origin, RunState
 
 MOST_ITEMS_SHOWN = 20
 _COLUMNS = (
@@ -73,17 +73,34 @@ for _command in (outputs.preview, outputs.profile, outputs.output):
 @click.option("--pipeline", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
 @click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Only runs that exist for this.")
+@click.option("--q", metavar="TEXT", help="Only runs with this text in their event, note or run_key.")
+@click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
+@click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
+@click.option("--backfill", help="Only runs of this backfill.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
 def ls(
-    session: Session, *, pipeline: str | None, state: str | None, schedule: str | None, limit: int, everything: bool
+    session: Session,
+    *,
+    pipeline: str | None,
+    state: str | None,
+    schedule: str | None,
+    origin: str | None,
+    q: str | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    backfill: str | None,
+    limit: int,
+    everything: bool,
 ) -> None:
     """List runs, newest first.
 
     \b
     Examples:
-    penstock runs ls --state failed
+    penstock runs ls --state failed --since 24h
+    penstock runs ls --q order-4711
     penstock runs ls --pipeline hello --all -o jsonl
     """
     output = session.output
@@ -93,7 +110,18 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {"pipeline_id": pipeline, "state": state, "schedule_id": schedule}
+    query = {
+        "pipeline_id": pipeline,
+        "state": state,
+        "schedule_id": schedule,
+        "backfill_id": backfill,
+        "origin": origin,
+        "q": q,
+    }
+    query |= {
+        "created_after": since.isoformat() if since else None,
+        "created_before": until.isoformat() if until else None,
+    }
     count = output.listing(
         session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
     )
@@ -243,6 +271,8 @@ def _header(run: Run, output: Output) -> tuple[tuple[str, str], ...]:
         ("state", run.state),
         ("schedule", str(run.schedule_id or "")),
         ("event", str(run.event_id or "")),
+        ("origin", run.origin),
+        ("parent", str(run.parent_id or "")),
         ("run key", run.run_key or ""),
         ("note", run.note or ""),
         ("logical date", output.moment(run.logical_date)),
@@ -312,7 +342,7 @@ def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
 
 def _stored(client: Client, run_id: str, wanted: _Wanted, after: int = 0) -> Iterator[msgspec.Raw]:
     while True:
-        query = wanted.query | {"after": after, "limit": PAGE_SIZE}
+        query = {"after": after, **wanted.query, "limit": PAGE_SIZE}
         page = read(client.fetch("GET", path("runs", run_id, "logs"), query=query), _LogPage)
         yield from page.items
         if page.next_cursor is None or not page.items:

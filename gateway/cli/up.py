@@ -20,9 +20,8 @@ from gateway.data_directory import Addresses, DataDirectory
 from gateway.embedded import EmbeddedPostgres, EmbeddedRedis
 from gateway.server_process import Report, ServerProcess
 from gateway.supervisor import Supervisor
-from gateway.urls import local_url
 from schemas.errors import Conflict, PenstockError
-from schemas.settings import Settings, load
+from schemas.settings import Settings, load, local_url
 
 READY_WITHIN_S = 30.0
 GIVE_UP_AFTER_EXITS = 3

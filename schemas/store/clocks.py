@@ -54,9 +54,12 @@ async def lock_due(db: Db, limit: int) -> list[DueClock]:
     return [msgspec.convert(row, DueClock) for row in await db.fetch(SQL["lock_due"], limit)]
 
 
-async def busy(db: Db, schedule_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Find those of these schedules that have a queued or running run."""
-    return {row["id"] for row in await db.fetch(SQL["busy"], schedule_ids)} if schedule_ids else set()
+async def busy(db: Db, due: Sequence[DueClock]) -> set[uuid.UUID]:
+    """Find the schedules of these clocks that have a queued or running run."""
+    if not due:
+        return set()
+    schedules, pipelines = [clock.schedule_id for clock in due], [clock.pipeline_id for clock in due]
+    return {row["id"] for row in await db.fetch(SQL["busy"], schedules, pipelines)}
 
 
 async def fire(db: Db, firings: Sequence[Firing], *, at: dt.datetime) -> list[Ring]:

@@ -51,12 +51,14 @@ FOR NO KEY UPDATE OF c SKIP LOCKED
 FOR SHARE OF s SKIP LOCKED
 
 -- name: busy
--- Those of these schedules that have a run which waits or executes; what a backfill runs does not count.
+-- Those of these schedules that have a run which waits or executes; what a backfill runs does not count. Asked in two
+-- parts, each of which reads the small index of its state and never a schedule's long past.
 SELECT s.id
-FROM unnest($1::uuid[]) AS s (id)
-WHERE EXISTS (
+FROM unnest($1::uuid[], $2::text[]) AS s (id, pipeline_id)
+WHERE s.id IN (SELECT schedule_id FROM runs WHERE state = 'running' AND backfill_id IS NULL)
+   OR EXISTS (
     SELECT 1 FROM runs r
-    WHERE r.schedule_id = s.id AND r.state IN ('queued', 'running') AND r.backfill_id IS NULL)
+    WHERE r.state = 'queued' AND r.backfill_id IS NULL AND r.pipeline_id = s.pipeline_id AND r.schedule_id = s.id)
 
 -- name: fire
 -- Write the runs of many slots and move the clocks. A slot that has its run already, since its clock was set back, gets no

@@ -4,22 +4,32 @@ SELECT id, state, pipeline_id FROM runs WHERE id = $1 FOR UPDATE
 
 -- name: resume
 -- A new run that goes on where a failed or cancelled one ended: what succeeded or was skipped there is done here, too, and
--- is told to whoever watches. Large outputs stay where they are, both runs name them by one key. Callbacks are called anew,
--- but for those of the blocks that were done.
-WITH old AS (
-    SELECT * FROM runs WHERE id = $1 AND state IN ('failed', 'cancelled')
-), done AS (
+-- is told to whoever watches; but not what comes after a block that begins anew, such as one that runs whatever happened,
+-- nor a callback of such a block or of the run's end. Large outputs stay where they are, both runs name them by one key.
+WITH RECURSIVE old AS MATERIALIZED (
+    SELECT r.*, v.graph
+    FROM runs r
+    LEFT JOIN pipeline_versions v ON v.pipeline_id = r.pipeline_id AND v.version = r.version
+    WHERE r.id = $1 AND r.state IN ('failed', 'cancelled')
+), steps AS MATERIALIZED (
+    SELECT b ->> 'id' AS block_id, upstream
+    FROM old
+    CROSS JOIN jsonb_array_elements(graph -> 'blocks') b
+    CROSS JOIN jsonb_array_elements_text(b -> 'upstream') upstream
+    UNION ALL
+    SELECT c ->> 'id', c ->> 'block' FROM old CROSS JOIN jsonb_array_elements(graph -> 'callbacks') c
+), stale AS (
+    SELECT block_id FROM steps
+    WHERE NOT EXISTS (SELECT 1 FROM block_runs b
+                      WHERE b.run_id = $1 AND b.block_id = upstream AND b.map_index = -1
+                        AND b.state IN ('success', 'skipped'))
+    UNION
+    SELECT steps.block_id FROM stale JOIN steps ON steps.upstream = stale.block_id
+), done AS MATERIALIZED (
     SELECT b.*, row_number() OVER (ORDER BY b.finished_at, b.block_id, b.map_index) AS nth
     FROM block_runs b
     JOIN old ON old.id = b.run_id
-    WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (
-        SELECT
-        FROM pipeline_versions v
-        CROSS JOIN jsonb_array_elements(v.graph -> 'callbacks') AS callback
-        LEFT JOIN block_runs s ON s.run_id = old.id AND s.block_id = callback ->> 'block' AND s.map_index = -1
-                               AND s.state IN ('success', 'skipped')
-        WHERE v.pipeline_id = old.pipeline_id AND v.version = old.version AND callback ->> 'id' = b.block_id
-          AND s.run_id IS NULL)
+    WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (SELECT 1 FROM stale WHERE stale.block_id = b.block_id)
 ), run AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
                       callback_url, wants_callback, seq)

@@ -35,7 +35,8 @@ WITH rung AS (
     ORDER BY r.id
     FOR UPDATE OF r SKIP LOCKED
 ), mine AS (
-    SELECT r.id, o.version, least(p.run_timeout_s, s.run_timeout_s) AS run_timeout_s
+    SELECT r.id, o.version, least(p.run_timeout_s, s.run_timeout_s) AS run_timeout_s,
+           (p.notify <> '{}' OR s.notify <> '{}') IS TRUE AS notifies
     FROM locked r
     JOIN offered o ON o.pipeline_id = r.pipeline_id
     JOIN pipelines p ON p.id = r.pipeline_id
@@ -49,11 +50,12 @@ WITH rung AS (
 ), claimed AS (
     UPDATE runs r SET
         state = 'running', epoch = r.epoch + 1, attempt = r.attempt + 1, seq = r.seq + 1, lease_owner = $3,
-        version = mine.version, started_at = coalesce(r.started_at, clock_timestamp())
+        version = mine.version, started_at = coalesce(r.started_at, clock_timestamp()),
+        wants_callback = mine.notifies OR r.callback_url IS NOT NULL
     FROM mine
     WHERE r.id = mine.id
     RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.origin,
-              r.parent_id, r.queue, r.attempt, r.epoch, r.seq,
+              r.parent_id, r.queue, r.attempt, r.epoch, r.seq, r.wants_callback,
               mine.run_timeout_s,
               mine.run_timeout_s - extract(epoch FROM clock_timestamp() - r.started_at)::float8 AS time_left_s
 ), change AS (

@@ -192,6 +192,33 @@ async def slow(run: Run[Diary]) -> None:
     await asyncio.sleep(run.params.seconds)
 
 
+heals = pipeline("heals", params=Diary)
+
+
+@heals.block
+def start() -> list[int]:
+    return [0, 1, 2]
+
+
+@heals.block(map="start")
+def each(run: Run[Diary], start: int) -> int:
+    note(run, f"each {start}")
+    if start == 1 and not Path(run.params.how).exists():
+        raise ValueError("not mended")
+    return start
+
+
+@heals.block(trigger_rule="all_done")
+def sweep(run: Run[Diary], each: list[int] | None) -> None:
+    note(run, f"sweep {each}")
+
+
+@heals.callback("success", block="start")
+@heals.callback("failure", id="alert")
+def called(run: Run[Diary]) -> None:
+    note(run, run.block_id)
+
+
 deep = pipeline("deep")
 wide = pipeline("wide")
 

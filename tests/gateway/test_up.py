@@ -16,8 +16,8 @@ import pytest
 from gateway.cli.client import Client, path
 from gateway.cli.environment import answers, environment
 from gateway.cli.up import claim_port
-from gateway.urls import local_url
 from schemas.errors import Conflict
+from schemas.settings import local_url
 from tests.processes import processes_at_work_in, runs
 from tests.waiting import eventually
 

@@ -1,17 +1,21 @@
 """What a pipeline author writes, and what they can do with it without Penstock."""
 
+import hashlib
 import logging
 import subprocess
 import sys
 import textwrap
 import uuid
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from runner import Run, pipeline
+from runner import Branch, Run, Skip, loader, pipeline
 from runner.context import EventBody
+from runner.modules import PipelineFiles
 from schemas.payload import Kind
+from tests.pages import blocks
 
 
 class Params(msgspec.Struct):
@@ -52,6 +56,18 @@ def test_the_idempotency_key_is_the_same_in_every_attempt() -> None:
     run_id = uuid.uuid4()
     first, second = (Run(id=run_id, block_id="load", attempt=attempt) for attempt in (1, 2))
     assert first.idempotency_key == second.idempotency_key == f"{run_id}:load"
+
+
+def test_each_item_of_a_mapped_block_has_an_idempotency_key_of_its_own() -> None:
+    run_id = uuid.uuid4()
+    assert Run(id=run_id, block_id="load", map_index=0).idempotency_key == f"{run_id}:load:0"
+
+
+def test_what_a_block_decides_is_a_value_that_tests_compare() -> None:
+    assert Branch("big", value=[1]) == Branch("big", value=[1])
+    assert Branch("big") != Branch("big", "small")
+    assert repr(Branch("big", value=[1])) == "Branch('big', value=[1])"
+    assert Skip("no rows") == Skip("no rows")
 
 
 def test_the_log_of_a_run_made_by_hand_goes_to_the_standard_library(caplog: pytest.LogCaptureFixture) -> None:
@@ -96,3 +112,22 @@ def test_the_example_of_the_docstring_type_checks(tmp_path) -> None:
     command = [sys.executable, "-m", "mypy", *options, str(tmp_path / "example.py")]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+async def test_the_shapes_of_the_authoring_page_are_what_it_says(tmp_path: Path) -> None:
+    [example] = [block for block in blocks("docs/authoring.md") if block.file == "pipelines/parcels.py"]
+    (tmp_path / "parcels.py").write_text(example.text)
+    [definition] = await loader.load(tmp_path)
+    assert definition.error is None
+    assert definition.run_timeout_s == 3600
+
+    version = hashlib.sha256(example.text.encode()).hexdigest()
+    parcels = PipelineFiles(tmp_path).get("parcels.py", "parcels", version=version)
+    assert parcels is not None
+    functions = {name: step.function for name, step in parcels.steps.items()}
+    run = Run(
+        params=msgspec.convert({"many": 1}, type(parcels.pipeline.read_params(b"{}"))), event_variables={"orders": []}
+    )
+    assert functions["orders"](run) == Skip("no orders today")
+    assert functions["route"](run, [{}, {}]) == Branch("courier", value=2)
+    assert functions["label"](run, {"id": 7}, None, "stamps") == {"id": 7, "by": "stamps", "key": f"{run.id}:block"}

@@ -12,7 +12,8 @@ import pytest
 from runner import Run, pipeline
 from runner.graph import Pipeline
 from schemas.errors import Invalid
-from schemas.pipelines import Block
+from schemas.pipelines import Block, Callback, Graph
+from schemas.states import CallbackOn, TriggerRule
 
 
 class Params(msgspec.Struct):
@@ -92,6 +93,41 @@ def test_without_params_any_variables_are_taken() -> None:
     assert pipeline("p").read_params(b'{"a": 1}') is None
 
 
+def test_what_a_block_and_its_pipeline_say_is_published() -> None:
+    p = pipeline("p", queue="gpu", timeout=60)
+    p.block(id="load", reads=["s3://raw"], writes=["orders", "orders"])(lambda: [1])
+    p.block(id="work", map="load", queue="big", after=["load"])(lambda load: load)
+    p.block(id="check", after=["load", "work"], trigger_rule="all_done")(lambda work: work)
+    p.callback("failure", id="tell", retries=2)(lambda run: None)
+    p.callback("success", id="note", block=["load", "work"], timeout=None)(lambda run: None)
+
+    assert (p.queue, p.timeout) == ("gpu", 60)
+    assert p.graph() == Graph(
+        (
+            Block(id="load", reads=("s3://raw",), writes=("orders",)),
+            Block(id="work", upstream=("load",), map="load", queue="big"),
+            Block(id="check", upstream=("work", "load"), after=("load",), trigger_rule=TriggerRule.ALL_DONE),
+        ),
+        (
+            Callback(id="tell", on=CallbackOn.FAILURE, retries=2, timeout=60),
+            Callback(id="note.load", on=CallbackOn.SUCCESS, block="load"),
+            Callback(id="note.work", on=CallbackOn.SUCCESS, block="work"),
+        ),
+    )
+    assert [block.inputs for block in p.graph().blocks] == [(), ("load",), ("work",)]
+
+
+def test_one_function_may_be_called_back_for_several_ends() -> None:
+    p = pipeline("p")
+    p.block(id="load")(lambda: 0)
+
+    @p.callback("success", id="good")
+    @p.callback("failure", id="bad", block="load")
+    def tell(run: Run) -> None: ...
+
+    assert {name: step.function for name, step in p.steps().items() if name != "load"} == {"good": tell, "bad": tell}
+
+
 def test_a_thousand_blocks_in_a_row_are_ordered() -> None:
     p = pipeline("deep")
     p.block(id="b0")(lambda: 0)
@@ -102,6 +138,15 @@ def test_a_thousand_blocks_in_a_row_are_ordered() -> None:
 
 def declare(**options: Any) -> Callable[[], Any]:
     return lambda: pipeline("p").block(**options)(lambda: 0)
+
+
+def declare_and_graph(**options: Any) -> Callable[[], Any]:
+    def wrong() -> None:
+        p = pipeline("p")
+        p.block(id="a", **options)(lambda: 0)
+        p.graph()
+
+    return wrong
 
 
 def twice() -> None:
@@ -145,6 +190,28 @@ def generator() -> None:
     pipeline("p").block(rows)
 
 
+def behind(**options: Any) -> Callable[[], Any]:
+    """Declare a block behind another one, wrongly."""
+
+    def wrong() -> None:
+        p = pipeline("p")
+        p.block(id="load")(lambda: 0)
+        p.block(id="count", **options)(lambda load: 0)
+        p.graph()
+
+    return wrong
+
+
+def call_back(on: Any, function: Callable[..., Any] = lambda run: None, **options: Any) -> Callable[[], Any]:
+    def wrong() -> None:
+        p = pipeline("p")
+        p.block(id="load")(lambda: 0)
+        p.callback(on, **{"id": "tell", **options})(function)
+        p.graph()
+
+    return wrong
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -172,6 +239,31 @@ def generator() -> None:
             "pipeline 'p', block 'count': parameter 'laod' is neither `run` nor a block nor has a default; "
             "blocks are load, count",
         ),
+        (lambda: pipeline("p", queue="GPU"), "pipeline 'p': queue is 'GPU': use lower-case letters"),
+        (lambda: pipeline("p", timeout=0), "pipeline 'p': timeout is 0, it must be more than 0 seconds"),
+        (behind(queue=""), "pipeline 'p', block 'count': queue is '': use lower-case letters"),
+        (behind(after="load"), "block 'count': after is 'load', but it is a list of names: after=[\"load\"]"),
+        (behind(after=3), "block 'count': after is 3, but it is a list of names"),
+        (behind(after=["laod"]), "block 'count': after names 'laod', which is no block; blocks are load, count"),
+        (behind(after=["count"]), "pipeline 'p' has a cycle: count -> count"),
+        (
+            behind(trigger_rule="always"),
+            "trigger_rule is 'always', it must be one of all_success, all_done, one_failed",
+        ),
+        (declare_and_graph(trigger_rule="one_failed"), "no block stands before it that could fail; use `after`"),
+        (behind(map="laod"), "map is 'laod', which must be a parameter that is named like a block"),
+        (behind(reads="orders"), "reads is 'orders', but it is a list of names"),
+        (behind(writes=[""]), "writes has '', but a name is printable text of 1 to 500"),
+        (behind(writes=["a\n"]), "writes has 'a\\n', but a name is printable text"),
+        (
+            call_back("sucess"),
+            "pipeline 'p', callback: its event is 'sucess', it must be one of success, failure, cancel",
+        ),
+        (lambda: pipeline("p").callback(print), "callback: its event is <built-in function print>, it must be one of"),
+        (call_back("failure", block="laod"), "callback 'tell': there is no block 'laod'; blocks are load"),
+        (call_back("failure", id="load"), "callback 'load': there is already a block with this id"),
+        (call_back("failure", lambda load: 0), "callback 'tell': parameter 'load' is neither `run` nor has a default"),
+        (call_back("failure", timeout=0), "callback 'tell': timeout is 0"),
         (positional, "parameter 'load' is positional-only"),
         (generator, "block 'rows': it yields"),
     ],

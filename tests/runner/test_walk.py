@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.walk import BAD, ENDED, Walk, decide
@@ -11,6 +11,7 @@ from schemas.states import BlockState, TriggerRule
 
 SUCCESS, FAILED, SKIPPED = BlockState.SUCCESS, BlockState.FAILED, BlockState.SKIPPED
 UPSTREAM_FAILED, RUNNING = BlockState.UPSTREAM_FAILED, BlockState.RUNNING
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OUTCOMES = st.sampled_from([SUCCESS, SUCCESS, FAILED, SKIPPED])
 
 
@@ -89,6 +90,7 @@ def expected(block: Block, before: list[BlockState], outcome: BlockState) -> Blo
             return outcome
 
 
+@patient
 @given(graphs(), st.lists(OUTCOMES, min_size=12, max_size=12), st.randoms(use_true_random=False), st.booleans())
 def test_every_block_ends_as_its_rule_says(
     blocks: list[Block], outcomes: list[BlockState], dice: random.Random, is_mortal: bool
@@ -108,6 +110,7 @@ def test_every_block_ends_as_its_rule_says(
         assert runner.ended[block.id] in allowed
 
 
+@patient
 @given(graphs(), st.lists(OUTCOMES, min_size=12, max_size=12), st.randoms(use_true_random=False))
 def test_the_order_in_which_blocks_end_changes_nothing(
     blocks: list[Block], outcomes: list[BlockState], dice: random.Random

@@ -85,8 +85,8 @@ def test_the_model_finds_a_rule_that_was_taken_out(
 @pytest.mark.parametrize(
     ("query", "rule", "without"),
     [
-        ("resume", "AND state IN ('failed', 'cancelled')", ""),
-        ("resume", "WHERE b.state IN ('success', 'skipped')", ""),
+        ("resume", "AND r.state IN ('failed', 'cancelled')", ""),
+        ("resume", "WHERE b.state IN ('success', 'skipped') AND", "WHERE"),
         ("resume", "1 + (SELECT count(*) FROM done)", "1"),
         ("rerun", "AND o.state IN ('success', 'failed', 'cancelled')", ""),
         ("mark", "epoch = r.epoch + 1,", ""),

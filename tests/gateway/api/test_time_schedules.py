@@ -108,7 +108,7 @@ async def test_jitter_makes_a_slot_due_later_and_the_next_ones_say_so(shared: Pe
             "/timezone",
             "there is no time zone 'Europe/Pari'; did you mean Europe/Paris?",
         ),
-        ({"kind": "time", "every_s": 60, "jitter_s": 60}, "/jitter_s", "it is smaller than every_s"),
+        ({"kind": "time", "every_s": 60, "jitter_s": 60}, "/jitter_s", "it must be smaller than every_s"),
         ({"kind": "time", "every_s": 60, "end_at": "2020-01-01T00:00:00Z"}, "/end_at", "it would never fire"),
         (
             {"kind": "time", "every_s": 60, "catchup": True, "start_at": "2020-01-01T00:00:00Z"},

@@ -92,6 +92,7 @@ def test_a_run_is_shown_with_errors_blocks_and_variables(server: CannedGateway, 
         "pipeline  orders",
         "state     failed",
         f"schedule  {SCHEDULE_ID}",
+        "origin    event",
         "created   2026-11-20 09:40:00 +00:00",
         "waited    250 ms",
         "started   2026-11-20 09:40:00 +00:00",
@@ -148,6 +149,7 @@ def test_a_pipelines_blocks_are_drawn_below_what_they_wait_for(server: CannedGat
         "state            active",
         f"version          {'0123456789abcdef' * 4}",
         "file             orders.py",
+        "on paused        queue",
         "max active runs  4",
         "updated          2026-11-20 09:30:00 +00:00",
         "",
@@ -164,6 +166,29 @@ def test_a_pipelines_blocks_are_drawn_below_what_they_wait_for(server: CannedGat
         "  ├─ enrich",
         "  └─ transform (1 retry)",
         "     └─ publish (after enrich, transform)",
+    ]
+
+
+def test_what_a_block_waits_for_and_who_is_called_back_is_told(server: CannedGateway, penstock: Penstock) -> None:
+    blocks = [
+        {"id": "load"},
+        {"id": "each", "upstream": ["load"], "map": "load", "queue": "gpu"},
+        {"id": "tidy", "upstream": ["each"], "after": ["each"], "trigger_rule": "all_done", "retries": 1},
+    ]
+    callbacks = [{"id": "alert", "on": "failure"}, {"id": "note", "on": "success", "block": "load", "timeout": 60}]
+    server.answers("GET", "/v1/pipelines/orders", a_pipeline(graph={"blocks": blocks, "callbacks": callbacks}))
+
+    result = penstock("pipelines", "show", "orders", "-o", "table")
+
+    assert lines(result.stdout)[-8:] == [
+        "blocks",
+        "  load",
+        "  └─ each (for each item of load; queue gpu)",
+        "     └─ tidy (all done; 1 retry)",
+        "",
+        "callbacks",
+        "  alert (failure of the run)",
+        "  note (success of load; timeout 1 m 00 s)",
     ]
 
 
@@ -198,7 +223,7 @@ def test_schedules_are_listed_and_can_be_unpaused_and_deleted(server: CannedGate
     server.answers("PATCH", "/v1/schedules/7", a_schedule())
     server.answers("DELETE", "/v1/schedules/7", status=204)
     assert penstock("schedules", "ls", "--utc").stdout == (
-        f"7\tpushes\torders\tapi\tgithub\tpaused\t2026-11-20 09:00:00 +00:00\t{SCHEDULE_ID}\n"
+        f"7\tpushes\torders\tapi\tgithub\tpaused\t\t2026-11-20 09:00:00 +00:00\t{SCHEDULE_ID}\n"
     )
     assert penstock("schedules", "unpause", "7").exit_code == 0
     assert sent(server) == {"is_paused": False}

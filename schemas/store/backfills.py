@@ -1,0 +1,87 @@
+"""The table `backfills`, and the runs that hang on its rows."""
+
+import uuid
+
+import msgspec
+
+from schemas.backfills import Backfill, PlannedBackfill
+from schemas.errors import NotFound
+from schemas.ids import id_or_number
+from schemas.states import RunState
+from schemas.store.db import Db, queries
+
+SQL = queries("backfills")
+
+
+async def create(db: Db, planned: PlannedBackfill) -> uuid.UUID | None:
+    """Write a backfill with its runs and return its id; None when its key was used for this pipeline before."""
+    created: uuid.UUID | None = await db.fetchval(
+        SQL["create"],
+        planned.id,
+        planned.pipeline_id,
+        planned.schedule_id,
+        planned.key,
+        planned.dates[0],
+        planned.dates[-1],
+        planned.every,
+        planned.timezone,
+        planned.variables,
+        planned.max_active_runs,
+        planned.run_ids,
+        planned.dates,
+    )
+    return created
+
+
+async def find_by_key(db: Db, pipeline_id: str, key: str) -> uuid.UUID | None:
+    """Find the backfill of a pipeline that has this key."""
+    found: uuid.UUID | None = await db.fetchval(SQL["by_key"], pipeline_id, key)
+    return found
+
+
+async def find_id(db: Db, key: str) -> uuid.UUID:
+    """Resolve an id or number; raises NotFound."""
+    backfill_id: uuid.UUID | None = await db.fetchval(SQL["exists"], *id_or_number(key))
+    if backfill_id is None:
+        raise NotFound(f"There is no backfill {key}.")
+    return backfill_id
+
+
+async def get(db: Db, key: str) -> Backfill:
+    """Read a backfill by its id or its number; raises NotFound."""
+    row = await db.fetchrow(SQL["get"], *id_or_number(key))
+    if row is None:
+        raise NotFound(f"There is no backfill {key}.")
+    return msgspec.convert(row, Backfill)
+
+
+async def list_page(
+    db: Db, before: uuid.UUID | None, *, pipeline_id: str | None, state: str | None, limit: int
+) -> list[Backfill]:
+    """Read the newest backfills before the cursor `before`."""
+    rows = await db.fetch(SQL["page"], before, pipeline_id, state, limit)
+    return [msgspec.convert(row, Backfill) for row in rows]
+
+
+async def set_paused(db: Db, backfill_id: uuid.UUID, *, is_paused: bool) -> bool:
+    """Pause or unpause; False when it is cancelled."""
+    return await db.fetchval(SQL["set_paused"], backfill_id, is_paused) is not None
+
+
+async def set_limit(db: Db, backfill_id: uuid.UUID, max_active_runs: int) -> bool:
+    """Say how many of its runs may execute at the same time; False when it is cancelled."""
+    return await db.fetchval(SQL["set_limit"], backfill_id, max_active_runs) is not None
+
+
+async def waiting(db: Db, backfill_id: uuid.UUID) -> list[tuple[uuid.UUID, int, str]]:
+    """Read (id, dispatch, queue) of the runs that come next, as many as may execute at the same time."""
+    return [tuple(row) for row in await db.fetch(SQL["waiting"], backfill_id)]
+
+
+async def cancel(db: Db, backfill_id: uuid.UUID) -> dict[RunState, list[uuid.UUID]] | None:
+    """Cancel what waits and ask what runs to end: the runs by their state now; None when nothing was left to cancel."""
+    rows = await db.fetch(SQL["cancel"], backfill_id)
+    if not rows:
+        return None
+    states = (RunState.CANCELLED, RunState.RUNNING)
+    return {state: [row["id"] for row in rows if row["state"] == state] for state in states}

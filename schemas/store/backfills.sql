@@ -1,0 +1,81 @@
+-- name: create
+-- A backfill with all its runs, in one commit; nothing when this key was used for the pipeline before.
+WITH backfill AS (
+    INSERT INTO backfills (id, pipeline_id, schedule_id, key, start_at, end_at, every, timezone, variables,
+                           max_active_runs, total)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, cardinality($11::uuid[]))
+    ON CONFLICT (pipeline_id, key) DO NOTHING
+    RETURNING id, pipeline_id, schedule_id, variables
+), run AS (
+    INSERT INTO runs (id, pipeline_id, schedule_id, variables, logical_date, origin, backfill_id, queue)
+    SELECT t.run_id, b.pipeline_id, b.schedule_id, b.variables, t.logical_date, 'backfill', b.id, p.queue
+    FROM backfill b
+    JOIN pipelines p ON p.id = b.pipeline_id
+    CROSS JOIN unnest($11::uuid[], $12::timestamptz[]) AS t (run_id, logical_date)
+    RETURNING id
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, 1, 'run', 'queued', 0 FROM run
+)
+SELECT id FROM backfill
+
+-- name: by_key
+SELECT id FROM backfills WHERE pipeline_id = $1 AND key = $2
+
+-- name: get -> Backfill
+-- By id or by number, with its progress.
+SELECT * FROM backfills_now WHERE id = $1::uuid OR number = $2::bigint
+
+-- name: page -> Backfill
+-- The newest backfills before a cursor, with their progress.
+SELECT * FROM backfills_now
+WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR pipeline_id = $2) AND ($3::text IS NULL OR state = $3)
+ORDER BY id DESC
+LIMIT $4
+
+-- name: exists
+SELECT id FROM backfills WHERE id = $1::uuid OR number = $2::bigint
+
+-- name: set_paused
+UPDATE backfills SET is_paused = $2 WHERE id = $1 AND cancelled_at IS NULL RETURNING id
+
+-- name: set_limit
+UPDATE backfills SET max_active_runs = $2 WHERE id = $1 AND cancelled_at IS NULL RETURNING id
+
+-- name: waiting
+-- The runs that come next, as many as may execute at the same time.
+SELECT r.id, r.dispatch, r.queue
+FROM (SELECT id, max_active_runs FROM backfills WHERE id = $1) b
+CROSS JOIN LATERAL (
+    SELECT id, dispatch, queue FROM runs
+    WHERE backfill_id = b.id AND state = 'queued' ORDER BY id LIMIT b.max_active_runs
+) r
+
+-- name: cancel
+-- End a backfill: its queued runs are cancelled here and now, running ones are asked to end. Nothing when it has ended.
+WITH backfill AS (
+    UPDATE backfills b SET cancelled_at = clock_timestamp()
+    WHERE b.id = $1 AND b.cancelled_at IS NULL
+      AND EXISTS (SELECT 1 FROM runs WHERE backfill_id = b.id AND state IN ('queued', 'running'))
+    RETURNING b.id
+), target AS MATERIALIZED (
+    SELECT r.id FROM runs r
+    JOIN backfill b ON b.id = r.backfill_id
+    WHERE r.state IN ('queued', 'running')
+    ORDER BY r.id
+    FOR UPDATE OF r
+), asked AS (
+    UPDATE runs r SET
+        cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
+        state = CASE r.state WHEN 'queued' THEN 'cancelled' ELSE r.state END,
+        finished_at = CASE r.state WHEN 'queued' THEN clock_timestamp() END,
+        epoch = r.epoch + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END,
+        seq = r.seq + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END
+    FROM target
+    WHERE r.id = target.id
+    RETURNING r.id, r.state, r.seq, r.attempt
+), change AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, seq, 'run', state, attempt FROM asked WHERE state = 'cancelled'
+)
+SELECT id, state FROM asked
