@@ -6,7 +6,8 @@ take: `body` is a Struct, `query` the names of parameters, `answers` a Struct by
 
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar, Response, get
@@ -89,9 +90,13 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
 
 
 def _content(struct: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    (reference,), components = msgspec.json.schema_components([struct], ref_template=_REFERENCE)
+    structs = (
+        get_args(struct) if isinstance(struct, UnionType) else (struct,)
+    )  # msgspec wants the parts of a union tagged
+    references, components = msgspec.json.schema_components(structs, ref_template=_REFERENCE)
     schemas.update(components)
-    return {"content": {"application/json": {"schema": reference}}}
+    schema = references[0] if len(references) == 1 else {"anyOf": list(references)}
+    return {"content": {"application/json": {"schema": schema}}}
 
 
 def _plain(path: str) -> str:
