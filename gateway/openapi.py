@@ -6,7 +6,6 @@ take: `body` is a Struct, `query` the names of parameters, `answers` a Struct by
 
 from functools import cache
 from importlib.metadata import version
-from types import UnionType
 from typing import Any, get_args
 
 import msgspec
@@ -90,13 +89,10 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
 
 
 def _content(struct: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    structs = (
-        get_args(struct) if isinstance(struct, UnionType) else (struct,)
-    )  # msgspec wants the parts of a union tagged
-    references, components = msgspec.json.schema_components(structs, ref_template=_REFERENCE)
+    references, components = msgspec.json.schema_components(get_args(struct) or [struct], ref_template=_REFERENCE)
     schemas.update(components)
-    schema = references[0] if len(references) == 1 else {"anyOf": list(references)}
-    return {"content": {"application/json": {"schema": schema}}}
+    shape = references[0] if len(references) == 1 else {"anyOf": list(references)}
+    return {"content": {"application/json": {"schema": shape}}}
 
 
 def _plain(path: str) -> str:
