@@ -37,7 +37,7 @@ WITH RECURSIVE old AS MATERIALIZED (
            wants_callback, 1 + (SELECT count(*) FROM done)
     FROM old
     ON CONFLICT (parent_id) WHERE origin = 'resume' AND state IN ('queued', 'running') DO NOTHING
-    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane
+    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane, queue
 ), blocks AS (
     INSERT INTO block_runs (run_id, block_id, map_index, state, attempt, row_count, queue_ms, duration_ms, started_at,
                             finished_at, error)
@@ -60,7 +60,7 @@ WITH RECURSIVE old AS MATERIALIZED (
     FROM run
     CROSS JOIN done d
 )
-SELECT id, 0 AS dispatch, lane FROM run
+SELECT id, 0 AS dispatch, lane, queue FROM run
 
 -- name: active_resume
 SELECT id FROM runs WHERE parent_id = $1 AND origin = 'resume' AND state IN ('queued', 'running')
@@ -75,11 +75,11 @@ WITH run AS (
     FROM runs o
     JOIN pipelines p ON p.id = o.pipeline_id
     WHERE o.id = $1 AND o.state IN ('success', 'failed', 'cancelled')
-    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane
+    RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane, queue
 ), change AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt) SELECT id, 1, 'run', 'queued', 0 FROM run
 )
-SELECT id, 0 AS dispatch, lane FROM run
+SELECT id, 0 AS dispatch, lane, queue FROM run
 
 -- name: mark
 -- A person says what became of a run, and nobody else may write it any more. Blocks that were under way are cancelled.

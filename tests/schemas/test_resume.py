@@ -124,7 +124,7 @@ async def test_a_resumed_run_keeps_what_makes_it_the_same_work(db: Database, con
     ring = await control.resume(db, old, note="mended")
 
     assert ring is not None
-    assert (ring.dispatch, ring.lane) == (0, str(schedule))
+    assert (ring.dispatch, ring.lane, ring.queue) == (0, str(schedule), "gpu")
     row = await connection.fetchrow("SELECT * FROM runs WHERE id = $1", ring.run_id)
     assert row is not None
     assert {name: row[name] for name in kept} | {"variables": bytes(row["variables"])} == kept
