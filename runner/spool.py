@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -239,7 +239,7 @@ class _Interrupted(Exception):
     """The run was stopped while its data was carried."""
 
 
-async def _unless(cancelled: asyncio.Event | None, work: Any) -> Any:
+async def _unless(cancelled: asyncio.Event | None, work: Coroutine[Any, Any, T]) -> T:
     """Do something unless the run stops before it is done; raises _Interrupted then."""
     doing = asyncio.create_task(work)
     stopping = asyncio.create_task((cancelled or asyncio.Event()).wait())
