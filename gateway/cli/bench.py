@@ -65,7 +65,8 @@ def bench(what: str, *, seconds: float, stored_runs: int, stored_events: int, as
     """Measure Penstock on this machine.
 
     Everything it needs is started in a temporary directory and on free ports, and is gone at the end. Compare ratios:
-    plain figures depend on the machine and on what else it does. All of it takes about ten minutes.
+    plain figures depend on the machine and on what else it does. All of it takes about a quarter of an hour,
+    most of it for `stored`.
     """
     names = MEASUREMENTS if what == ALL else (what,)
     load_before = os.getloadavg()[0]

@@ -203,9 +203,9 @@ async def test_a_text_is_found_in_events_notes_and_keys_page_after_page(old: Pen
         assert bool(found) is (q != "nowhere")
 
 
-async def test_runs_are_found_by_origin_and_parent_and_backfill(shared: Penstock) -> None:
+async def test_runs_are_found_by_origin_and_parent(shared: Penstock) -> None:
     parent = await trigger(shared, "quick")
-    for params in ({"parent_id": parent}, {"backfill_id": parent}, {"origin": "rerun", "parent_id": parent}):
+    for params in ({"parent_id": parent}, {"origin": "rerun", "parent_id": parent}):
         assert (await ask(shared, "/v1/runs", **params)) == {"items": [], "next_cursor": None}
     assert parent in [run["id"] for run in (await ask(shared, "/v1/runs", origin="api"))["items"]]
 
