@@ -143,7 +143,7 @@ async def all_ended(connection: Connection, *, within: float) -> dict[str, int]:
 
 
 async def assert_history_is_whole(connection: Connection) -> None:
-    """Each run that ended did so once unless a person overruled it; its numbered history has no hole and nothing twice."""
+    """Each run that ended did so once (but a person may overrule it); its history has no hole and nothing twice."""
     twice = await connection.fetch(
         """SELECT c.run_id, count(*) FROM changes c JOIN runs r ON r.id = c.run_id
            WHERE c.kind = 'run' AND c.state IN ('success', 'failed', 'cancelled') AND r.marked_at IS NULL
