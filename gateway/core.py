@@ -25,6 +25,8 @@ from gateway.inspector import Inspector
 from gateway.logs import Logs
 from gateway.metrics import Metrics
 from gateway.outputs import Outputs
+from gateway.overviews import Overviews
+from gateway.purging import Purging
 from gateway.registry import Registry
 from gateway.runs import Runs
 from gateway.sources import Incoming
@@ -97,6 +99,8 @@ class Core:
         self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
         self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
+        self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
+        self.purging = Purging(self.db)
         self._ingest: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )

@@ -33,6 +33,11 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
     return f"cloudevent:{event.source}\n{event.id}" if event else None
 
 
+def spellings(text: str) -> list[str]:
+    """Return the ways in which an id that somebody saw at a sender may be stored; a CloudEvent's needs its source."""
+    return [text, *(f"{prefix}:{text}" for _, prefix in _HEADERS)]
+
+
 def _binary_cloud_event(headers: Mapping[str, str]) -> _CloudEvent | None:
     event_id, source = headers.get("ce-id"), headers.get("ce-source")
     return _CloudEvent(event_id, source) if event_id and source else None

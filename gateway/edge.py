@@ -81,6 +81,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         self._stop_timers()
         super().handle_websocket_upgrade()
+        del self.parser  # it knows us: together we would stay until garbage is collected
 
     def data_received(self, data: bytes) -> None:
         if self._phase is Phase.DEAF or self.transport.is_closing():

@@ -1,11 +1,9 @@
 """Reading back what was delivered."""
 
-import datetime as dt
 import uuid
 
-from schemas.events import Event, EventBody
-from schemas.pages import Page
-from schemas.states import Verdict
+from schemas.events import Event, EventBody, EventFilter
+from schemas.pages import Found, Page
 from schemas.store import events
 from schemas.store.db import Database
 
@@ -16,27 +14,9 @@ class Inspector:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def list_page(
-        self,
-        page: Page,
-        *,
-        schedule_id: uuid.UUID | None,
-        verdict: Verdict | None,
-        source: str | None,
-        created_after: dt.datetime | None,
-        created_before: dt.datetime | None,
-    ) -> list[Event]:
-        """Read the newest events, without their bodies."""
-        return await events.list_page(
-            self._db,
-            page.before_id,
-            schedule_id=schedule_id,
-            verdict=verdict,
-            source=source,
-            created_after=created_after,
-            created_before=created_before,
-            limit=page.limit + 1,
-        )
+    async def list_page(self, page: Page, which: EventFilter) -> Found[Event]:
+        """Find the newest events, without their bodies."""
+        return await events.list_page(self._db, page.before_id, which, limit=page.limit + 1)
 
     async def get(self, event_id: uuid.UUID) -> Event:
         """Read one event; raises NotFound."""

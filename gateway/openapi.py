@@ -6,7 +6,7 @@ take: `body` is a Struct, `query` the names of parameters, `answers` a Struct by
 
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar, Response, get
@@ -89,9 +89,10 @@ def _complete(operation: dict[str, Any], handler: HTTPRouteHandler, schemas: dic
 
 
 def _content(struct: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    (reference,), components = msgspec.json.schema_components([struct], ref_template=_REFERENCE)
+    references, components = msgspec.json.schema_components(get_args(struct) or [struct], ref_template=_REFERENCE)
     schemas.update(components)
-    return {"content": {"application/json": {"schema": reference}}}
+    shape = references[0] if len(references) == 1 else {"anyOf": list(references)}
+    return {"content": {"application/json": {"schema": shape}}}
 
 
 def _plain(path: str) -> str:

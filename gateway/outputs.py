@@ -119,8 +119,19 @@ class Outputs:
         if stored is None:
             raise NotFound(await self._explain_missing(run, block_id, map_index))
         if stored.format is None:
-            raise NotFound(_explain_none(block_id, stored.state))
+            raise NotFound(await self._explain_none(run, block_id, map_index, stored.state))
         return stored
+
+    async def _explain_none(self, run: RunRow, block_id: str, map_index: int | None, state: BlockState) -> str:
+        if state in _UNFINISHED:
+            return f"Block {block_id} has no output yet: it is {state}."
+        if state is not BlockState.SUCCESS:
+            return f"Block {block_id} has no output: it is {state}."
+        graph = await pipelines.graph_of(self._db, run.pipeline_id, run.version)
+        is_mapped = graph is not None and any(block.id == block_id and block.map for block in graph.blocks)
+        if is_mapped and map_index is None:
+            return f"Block {block_id} is mapped: each of its items has an output; choose one with map_index."
+        return f"The output of block {block_id} was purged."
 
     async def _explain_missing(self, run: RunRow, block_id: str, map_index: int | None) -> str:
         graph = await pipelines.graph_of(self._db, run.pipeline_id, run.version)
@@ -235,14 +246,6 @@ def _preview(stored: StoredOutput) -> Preview:
     except _UNREADABLE:
         raise Conflict("The output is damaged and cannot be read.") from None
     raise NotFound("This output has no preview.")
-
-
-def _explain_none(block_id: str, state: BlockState) -> str:
-    if state in _UNFINISHED:
-        return f"Block {block_id} has no output yet: it is {state}."
-    if state is BlockState.SUCCESS:
-        return f"The output of block {block_id} was purged."
-    return f"Block {block_id} has no output: it is {state}."
 
 
 def _without_secrets() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What callers do with runs: trigger, read, list."""
 
-import datetime as dt
 import uuid
 from collections.abc import Sequence
 
@@ -10,30 +9,18 @@ from gateway import params
 from gateway.urls import Urls
 from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.outputs import UNMAPPED
-from schemas.pages import Page
+from schemas.pages import Found, Page
 from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockAttempt, BlockRun, Run, RunRow, Trigger
+from schemas.runs import BlockAttempt, BlockRun, Run, RunFilter, RunRow, Trigger
 from schemas.shown import show_run
-from schemas.states import BlockState, OnPaused, RunState
+from schemas.states import BlockState, OnPaused
 from schemas.store import changes, pipelines, runs
 from schemas.store.db import Database
 
 LARGEST_SHOWN_BODY = 25 << 20
 LARGEST_LISTED_BODY = 16 << 10
 _NULL = msgspec.Raw(b"null")
-
-
-class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs a list shows."""
-
-    pipeline_id: str | None = None
-    schedule_id: uuid.UUID | None = None
-    event_id: uuid.UUID | None = None
-    backfill_id: uuid.UUID | None = None
-    state: RunState | None = None
-    created_after: dt.datetime | None = None
-    created_before: dt.datetime | None = None
 
 
 class Runs:
@@ -76,22 +63,11 @@ class Runs:
         graph = await pipelines.graph_of(self._db, row.pipeline_id, row.version)
         return self._show(row, _in_order(begun, graph))
 
-    async def list_page(self, page: Page, which: RunFilter) -> list[Run]:
-        """Read the newest runs, without their blocks; a large payload is described instead of shown."""
-        rows = await runs.list_page(
-            self._db,
-            page.before_id,
-            pipeline_id=which.pipeline_id,
-            schedule_id=which.schedule_id,
-            event_id=which.event_id,
-            backfill_id=which.backfill_id,
-            state=which.state,
-            created_after=which.created_after,
-            created_before=which.created_before,
-            limit=page.limit + 1,
-            largest_body=LARGEST_LISTED_BODY,
-        )
-        return [self._show(row, ()) for row in rows]
+    async def list_page(self, page: Page, which: RunFilter) -> Found[Run]:
+        """Find the newest runs, without their blocks; a large payload is described instead of shown."""
+        found = await runs.find(self._db, page.before_id, which, limit=page.limit + 1)
+        rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
+        return Found([self._show(row, ()) for row in rows], found.stopped_at)
 
     async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
         """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""

@@ -1,7 +1,7 @@
 """The URLs that we hand out, built from what the operator says we are called, never from a request's Host."""
 
 import uuid
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from schemas.settings import Settings, base_url
 
@@ -17,6 +17,9 @@ class Urls:
         """What browsers call the pages that come from here (RFC 6454, section 6.2)."""
         parts = urlsplit(self._base)
         return f"{parts.scheme}://{parts.netloc}"
+
+    def resource(self, path: str, key: str) -> str:
+        return f"{self._base}/v1/{path}/{quote(key, safe='')}"
 
     def run(self, run_id: uuid.UUID) -> str:
         return f"{self._base}/v1/runs/{run_id}"

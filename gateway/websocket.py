@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 from litestar import WebSocket, websocket
+from litestar.exceptions import WebSocketDisconnect
 from msgspec import Meta
 from uvicorn.protocols.utils import ClientDisconnected
 
@@ -41,7 +42,9 @@ _ABOUT_RUNS: dict[str, Callable[[Change], bool]] = {
     "run": lambda change: change.kind != "log",
     "logs": lambda change: change.kind == "log",
 }
+_TOO_MANY = f"One socket has at most {MOST_TOPICS} topics."
 _LARGEST_SEQ = 2**31 - 1
+_GONE = (ClientDisconnected, WebSocketDisconnect)
 _Socket = WebSocket[Any, Any, Any]
 _Topics = Annotated[list[str], Meta(min_length=1, max_length=MOST_TOPICS)]
 
@@ -83,7 +86,7 @@ async def watch(socket: _Socket, core: TheCore) -> None:
     except PenstockError as error:
         await _refuse(socket, error)
         return
-    with contextlib.suppress(ClientDisconnected):
+    with contextlib.suppress(*_GONE):
         await socket.accept()
         await Session(socket, core).serve(caller, asked)
 
@@ -165,7 +168,9 @@ class Session:
     async def _subscribe(self, asked: Subscribe) -> None:
         wanted, seq, cursor = await _resolve(asked, self._core)
         if len({topic for topics in (*wanted.values(), *self._topics()) for topic in topics}) > MOST_TOPICS:
-            raise Invalid(f"One socket has at most {MOST_TOPICS} topics.")
+            raise Invalid(_TOO_MANY)
+        if None in wanted:
+            await self._core.tail.begin()
         begun: dict[uuid.UUID | None, Pump] = {}
         for run_id, topics in wanted.items():
             old = self._pumps.get(run_id)
@@ -175,7 +180,6 @@ class Session:
                 await tasks.end([old.task if old else None])
                 self._pumps[run_id] = begun[run_id] = Pump((old.topics if old else {}) | topics)
         if None in begun:
-            await self._core.tail.begin()
             cursor = cursor or self._core.tail.now
         await self._confirm(cursor)
         for run_id, pump in begun.items():
@@ -203,12 +207,12 @@ class Session:
                 async for chunk in events:
                     if message := frames.text_frames(chunk):
                         await self._send(message)
-        except ClientDisconnected:
+        except _GONE:
             pass
         except Exception as error:
             if not isinstance(error, PenstockError):
                 log.exception("a watcher was sent away")
-            with contextlib.suppress(ClientDisconnected):
+            with contextlib.suppress(*_GONE):
                 await self._close(OVERLOADED, "try again later")
         if self._pumps.get(run_id) is pump:
             del self._pumps[run_id]
@@ -274,7 +278,10 @@ def _asked_by_query(socket: _Socket) -> Subscribe | None:
     topics: str | None = socket.query_params.get("topics")
     if not topics:
         return None
-    return Subscribe([topic.strip() for topic in topics.split(",")], socket.query_params.get("after") or None)
+    names = [topic.strip() for topic in topics.split(",")]
+    if len(names) > MOST_TOPICS:
+        raise Invalid(_TOO_MANY)
+    return Subscribe(names, socket.query_params.get("after") or None)
 
 
 async def _resolve(

@@ -6,7 +6,7 @@ WebSocket library does not read. It also encodes each message for each peer: her
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -71,11 +71,18 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         frames = message.get("frames")
         if frames is None:
             await super().send(message)
+            if message["type"] == "websocket.accept":
+                self._forget_handshake()
             return
         await self.writable.wait()
         if self.disconnected or self.close_sent or self.transport.is_closing():
             raise ClientDisconnected
         self.transport.write(frames)
+
+    def _forget_handshake(self) -> None:
+        """Drop some 5 KB of heads, which nobody reads any more."""
+        del self.request, self.response
+        cast(list[Any], self.scope["headers"]).clear()
 
     def _linger(self) -> None:
         if self._linger_timer is None and not self.disconnected:

@@ -289,3 +289,128 @@ CREATE TABLE dry_runs (
 );
 CREATE INDEX dry_runs_waiting ON dry_runs (id) WHERE result IS NULL;
 CREATE INDEX dry_runs_by_expiry ON dry_runs (expires_at);
+-- 9. Lists of a million runs: an index for each filter that may match few rows among many. Those on the way of a delivery
+-- are partial, so that accepting one writes no more than `runs_waiting`.
+
+CREATE INDEX runs_waiting ON runs (id) WHERE state = 'queued';      -- the newest and the oldest that wait; counting them
+DROP INDEX runs_that_did_not_succeed;
+CREATE INDEX runs_that_did_not_succeed ON runs (state, id) WHERE state IN ('failed', 'cancelled');
+CREATE INDEX runs_of_a_pipeline_that_did_not_succeed ON runs (pipeline_id, state, id)
+    WHERE state IN ('failed', 'cancelled');
+CREATE INDEX runs_not_of_an_event ON runs (origin, id) WHERE origin <> 'event';
+CREATE INDEX runs_with_a_note ON runs (id) WHERE note IS NOT NULL;
+CREATE INDEX runs_by_key ON runs (lower(run_key) COLLATE "C") WHERE run_key IS NOT NULL;
+CREATE INDEX events_not_accepted ON events (verdict, id) WHERE verdict <> 'accepted';
+
+-- Whether a body has these letters, of which A to Z count in any case, within its first 16 KiB: no more is shown in a list.
+-- A body is bytes and need not be text, so both are compared with every other byte escaped.
+CREATE FUNCTION mentions(body bytea, letters text) RETURNS boolean LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT strpos(lower(encode(substring(body FROM 1 FOR 16384), 'escape') COLLATE "C"),
+                  lower(encode(convert_to(letters, 'UTF8'), 'escape') COLLATE "C")) > 0
+$$;
+
+-- 10. What a calendar counts: hours in which every run has ended are counted once. An hour is closed when it has the row of
+-- all pipelines, whose pipeline_id is ''. Ids carry the moment in which they were made, and a run counts in that hour.
+
+CREATE TABLE tallies (
+    pipeline_id text NOT NULL,
+    hour timestamptz NOT NULL CHECK (extract(epoch FROM hour) % 3600 = 0),
+    success integer NOT NULL,
+    failed integer NOT NULL,
+    cancelled integer NOT NULL,
+    PRIMARY KEY (pipeline_id, hour)
+);
+CREATE INDEX tallies_with_failures ON tallies (hour) WHERE failed > 0;
+
+CREATE FUNCTION uuid_hour(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 3600000 * 3600)
+$$;
+
+-- A person who overrules the state of a run that was counted moves it from one count to the other. The lock keeps this
+-- apart from the closing of hours, which would count what it cannot see yet.
+CREATE FUNCTION recount_marked_run() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtext('penstock.tallies'));
+    UPDATE tallies SET
+        success = success + (NEW.state = 'success')::integer - (OLD.state = 'success')::integer,
+        failed = failed + (NEW.state = 'failed')::integer - (OLD.state = 'failed')::integer,
+        cancelled = cancelled + (NEW.state = 'cancelled')::integer - (OLD.state = 'cancelled')::integer
+    WHERE pipeline_id IN ('', NEW.pipeline_id) AND hour = uuid_hour(NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER a_marked_run_is_counted_anew AFTER UPDATE OF state ON runs FOR EACH ROW
+    WHEN (OLD.finished_at IS NOT NULL AND NEW.state <> OLD.state)
+    EXECUTE FUNCTION recount_marked_run();
+
+-- 11. Purges: a row says how far one got, and the runners' housekeeping moves it on, step by step.
+
+CREATE TABLE purges (
+    id uuid PRIMARY KEY,
+    days integer NOT NULL CHECK (days > 0),
+    older_than timestamptz NOT NULL,
+    requested_by text NOT NULL,
+    automatic_on date CONSTRAINT one_automatic_purge_per_day UNIQUE,
+    phase text NOT NULL DEFAULT 'runs' CHECK (phase IN ('runs', 'partitions', 'events', 'changes', 'logs', 'done')),
+    cursor_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    cursor_seq integer NOT NULL DEFAULT 0,
+    runs_before bigint NOT NULL DEFAULT 0,     -- about how many runs there are to look at, for the progress
+    runs_seen bigint NOT NULL DEFAULT 0,
+    runs bigint NOT NULL DEFAULT 0,
+    events bigint NOT NULL DEFAULT 0,
+    changes bigint NOT NULL DEFAULT 0,
+    log_lines bigint NOT NULL DEFAULT 0,
+    outputs bigint NOT NULL DEFAULT 0,
+    partitions integer NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    CONSTRAINT a_purge_that_is_done_has_finished CHECK ((phase = 'done') = (finished_at IS NOT NULL))
+);
+CREATE INDEX purges_under_way ON purges (id) WHERE finished_at IS NULL;
+
+-- Purged runs whose files in the object store are still to be deleted.
+CREATE TABLE discarded_runs (
+    run_id uuid PRIMARY KEY,
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX discarded_runs_due ON discarded_runs (next_attempt_at);
+
+-- Partitions of whole days before a limit, the oldest first, with the ids that may lie in them.
+CREATE FUNCTION partitions_before(boundary uuid) RETURNS TABLE (name text, parent text, first_id uuid, end_id uuid)
+LANGUAGE sql STABLE STRICT AS $$
+    SELECT part.relname::text, parent.relname::text, uuid_floor(day.start), uuid_floor(day.start + interval '1 day')
+    FROM pg_inherits i
+    JOIN pg_class part ON part.oid = i.inhrelid
+    JOIN pg_class parent ON parent.oid = i.inhparent
+    CROSS JOIN LATERAL (
+        SELECT to_date(substring(part.relname FROM '_(\d{8})$'), 'YYYYMMDD')::timestamp AT TIME ZONE 'UTC'
+    ) AS day (start)
+    WHERE i.inhparent IN ('events'::regclass, 'changes'::regclass, 'logs'::regclass)
+      AND uuid_floor(day.start + interval '1 day') <= boundary
+    ORDER BY day.start, parent.relname
+$$;
+
+-- Detaching locks the parent against everybody. It waits for that lock so shortly that no delivery is held up for longer,
+-- and gives up; whoever called tries again. (DETACH ... CONCURRENTLY is refused where there is a default partition.)
+CREATE FUNCTION detach_partition(parent text, part text) RETURNS void LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', parent, part);
+    EXECUTE format('COMMENT ON TABLE %I IS %L', part, 'penstock: detached, to be dropped');
+END $$;
+
+-- Drops one table that was detached; nobody waits for it any more. Returns its name, or null when there is none.
+CREATE FUNCTION drop_a_detached_partition() RETURNS text LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+DECLARE
+    part text;
+BEGIN
+    SELECT c.relname INTO part
+    FROM pg_description d
+    JOIN pg_class c ON c.oid = d.objoid
+    WHERE d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+      AND d.description = 'penstock: detached, to be dropped' AND c.relnamespace = current_schema()::regnamespace
+    LIMIT 1;
+    IF part IS NOT NULL THEN
+        EXECUTE format('DROP TABLE IF EXISTS %I', part);
+    END IF;
+    RETURN part;
+END $$;

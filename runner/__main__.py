@@ -14,6 +14,7 @@ import migrations
 from runner.callbacks import Callbacks
 from runner.dry_runs import DryRuns
 from runner.hosts import Hosts
+from runner.housekeeping import Housekeeping
 from runner.jobs import Jobs
 from runner.lease import Lease
 from runner.library import Library
@@ -51,7 +52,8 @@ class Runner:
         self._doorbell = Doorbell(self._redis, prefix=config.redis_prefix, queues=queues)
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
-        self._spool = Spool(ObjectStore(store_place(config.store, config.data)), output_limit=config.output_limit)
+        store = ObjectStore(store_place(config.store, config.data))
+        self._spool = Spool(store, output_limit=config.output_limit)
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)
@@ -70,8 +72,8 @@ class Runner:
             library=self._library,
             start_without_doorbell=self._worker.start_without_doorbell,
         )
-        self._scheduler = Scheduler(self._db, self._doorbell)
         self._dry_runs = DryRuns(self._db, self._lease, self._library, self._hosts, self._spool)
+        self._chores = (Scheduler(self._db, self._doorbell), Housekeeping(self._db, config, store))
         self._listener = Listener(config.redis_url, self._ears(Channels(config.redis_prefix)))
 
     def _make_jobs(self, owned: dict[uuid.UUID, Ownership], queues: list[str]) -> Jobs:
@@ -114,7 +116,8 @@ class Runner:
         await self._lease.start()
         await self._sweeper.start()
         await self._callbacks.start()
-        await self._scheduler.start()
+        for chore in self._chores:
+            await chore.start()
         await self._dry_runs.start()
         await self._listener.start()
         working = asyncio.create_task(self._worker.main())
@@ -132,7 +135,8 @@ class Runner:
     async def _end(self) -> None:
         await self._listener.stop()
         await self._library.stop()
-        await self._scheduler.stop()
+        for chore in self._chores:
+            await chore.stop()
         await self._sweeper.stop()
         await self._callbacks.stop()
         await self._remotes.stop()

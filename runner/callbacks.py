@@ -21,6 +21,7 @@ import structlog
 from runner import mail, notices
 from runner.mail import MailFailed
 from schemas import tasks
+from schemas.addresses import parse_networks
 from schemas.callbacks import Attempt, CallbackKind, DueCallback, Reason
 from schemas.clock import DatabaseClock
 from schemas.errors import NotFound, PenstockError
@@ -61,12 +62,18 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Callbacks:
-    """Delivers what is due, many at a time, but never so many to one host that the others wait."""
+    """Delivers what is due, many at a time, but never so many to one host that the others wait.
+
+    Raises SettingsError at once when a setting for that is wrong.
+    """
 
     def __init__(self, db: Database, settings: Settings, *, clock: DatabaseClock) -> None:
         self._db = db
         self._settings = settings
         self._clock = clock
+        parse_networks(settings.outgoing_allow)
+        if settings.smtp_url:
+            mail.check_url(settings.smtp_url)
         self._keys = signing_keys(settings.secret_keys)
         self._base_url = base_url(settings)
         self._outgoing: Outgoing | None = None

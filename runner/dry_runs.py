@@ -176,10 +176,11 @@ class _Notes(Recorder):
     def result(self, pipeline_id: str, graph: Graph) -> DryResult:
         """Sum up what was written, with the blocks in the order of the graph."""
         blocks: dict[str, BlockEntry] = {}
-        outputs: dict[str, OutputEntry] = {}
+        outputs: dict[str, dict[int, OutputEntry]] = {}
         for leaf in self._noted:
             blocks |= {entry.block_id: entry for entry in leaf.blocks.values() if entry.map_index == UNMAPPED}
-            outputs |= {entry.block_id: entry for entry in leaf.outputs if entry.map_index == UNMAPPED}
+            for output in leaf.outputs:
+                outputs.setdefault(output.block_id, {})[output.map_index] = output
         ended = next((leaf.run for leaf in self._noted if leaf.run.state is not None), None)
         return DryResult(
             pipeline_id=pipeline_id,
@@ -189,10 +190,10 @@ class _Notes(Recorder):
         )
 
 
-def _show(block_id: str, entry: BlockEntry | None, output: OutputEntry | None) -> DryBlock:
+def _show(block_id: str, entry: BlockEntry | None, outputs: dict[int, OutputEntry] | None) -> DryBlock:
     if entry is None:
         return DryBlock(block_id=block_id, state=BlockState.PENDING)
-    preview = Preview() if output is None else _preview(output)
+    preview = _preview_of_all(outputs or {})
     return DryBlock(
         block_id=block_id,
         state=BlockState(entry.state),
@@ -203,6 +204,14 @@ def _show(block_id: str, entry: BlockEntry | None, output: OutputEntry | None) -
         duration_ms=entry.duration_ms,
         error=_error(entry.error),
     )
+
+
+def _preview_of_all(outputs: dict[int, OutputEntry]) -> Preview:
+    """Show the output of a block, or of a mapped one what each of its items returned."""
+    if UNMAPPED in outputs or not outputs:
+        return _preview(outputs[UNMAPPED]) if outputs else Preview()
+    items = [_preview(outputs[index]) for index in sorted(outputs)]
+    return preview_of([item.value if item.columns is None else item.rows for item in items])
 
 
 def _preview(output: OutputEntry) -> Preview:

@@ -13,7 +13,7 @@ import shutil
 import stat
 import tempfile
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -36,6 +36,7 @@ T = TypeVar("T")
 PATIENCE_S = 30.0  # in which the object store may come back before the block fails
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
+DISCARD_WITHIN_S = 2.0
 _NAME = "penstock-runner-"
 _LOCK = ".lock"
 
@@ -154,6 +155,7 @@ class CarryingHosts:
         try:
             output = await _unless(cancelled, self._keep(call, outcome.output, Path(outcome.output.path)))
         except (PenstockError, _Interrupted) as error:
+            await self._discard(call)
             return _failure(call, error, "the output of block {!r} could not be stored")
         return msgspec.structs.replace(outcome, output=output)
 
@@ -175,11 +177,20 @@ class CarryingHosts:
         size = _size_of(path) if path.parent == Path(self._folder) else None
         if size is None:  # what says so is a process that runs user code
             raise NotFound("Its file is not in the spool.")
-        index = UNMAPPED if call.map_index is None else call.map_index
-        key = f"{run_prefix(self._run.id)}/{call.block_id}/{index}/{self._run.epoch}-{call.attempt}"
+        key = self._key(call)
         await self._patiently(lambda: self._spool.store.put_file(key, path))
         self._paths[key] = path
         return Output(output.format, None, key, None, size, output.preview)
+
+    async def _discard(self, call: Call) -> None:
+        """Delete what may have been stored of an output that nobody will name, if that is done at once."""
+        with contextlib.suppress(PenstockError, TimeoutError):
+            async with asyncio.timeout(DISCARD_WITHIN_S):
+                await self._spool.store.delete([self._key(call)])
+
+    def _key(self, call: Call) -> str:
+        index = UNMAPPED if call.map_index is None else call.map_index
+        return f"{run_prefix(self._run.id)}/{call.block_id}/{index}/{self._run.epoch}-{call.attempt}"
 
     async def _fetch_inputs(self, call: Call) -> Call:
         inputs = {name: await self._fetch(given) for name, given in call.inputs.items()}
@@ -239,7 +250,7 @@ class _Interrupted(Exception):
     """The run was stopped while its data was carried."""
 
 
-async def _unless(cancelled: asyncio.Event | None, work: Any) -> Any:
+async def _unless(cancelled: asyncio.Event | None, work: Coroutine[Any, Any, T]) -> T:
     """Do something unless the run stops before it is done; raises _Interrupted then."""
     doing = asyncio.create_task(work)
     stopping = asyncio.create_task((cancelled or asyncio.Event()).wait())

@@ -35,6 +35,7 @@ class Action(StrEnum):
     LINK_CREATE = "link.create"
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
+    PURGE_CREATE = "purge.create"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     received_at: dt.datetime
 
 
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events a list shows."""
+
+    schedule_id: uuid.UUID | None = None
+    verdict: Verdict | None = None
+    source: str | None = None
+    created_after: dt.datetime | None = None
+    created_before: dt.datetime | None = None
+
+
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
     """The stored bytes of an event."""
 

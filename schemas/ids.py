@@ -12,6 +12,10 @@ _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 _COUNTER_BITS = 42
 _LARGEST_NUMBER = 2**63 - 1
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LAST_MS = 253_370_764_800_000  # the year 9999
+SMALLEST_ID = uuid.UUID(int=0)
+LARGEST_ID = uuid.UUID(int=2**128 - 1)
 
 
 class _Clock:
@@ -50,6 +54,26 @@ def _pack(ms: int, counter: int) -> uuid.UUID:
     high, low = counter >> 30, counter & 0x3FFFFFFF
     random = int.from_bytes(os.urandom(4), "big")
     return uuid.UUID(int=(ms << 80) | _VERSION | (high << 64) | _VARIANT | (low << 32) | random)
+
+
+def floor_of(moment: dt.datetime) -> uuid.UUID:
+    """Return the smallest id of a moment, whatever its version; `uuid_floor` in the database agrees."""
+    return uuid.UUID(int=max(0, (moment - _EPOCH) // dt.timedelta(milliseconds=1)) << 80)
+
+
+def moment_of(some_id: uuid.UUID) -> dt.datetime:
+    """Return when an id was made; the largest one, which never was, gives the last moment there is."""
+    milliseconds = min(some_id.int >> 80, _LAST_MS)
+    return _EPOCH + dt.timedelta(milliseconds=milliseconds)
+
+
+def id_range(
+    before: uuid.UUID | None, created_after: dt.datetime | None, created_before: dt.datetime | None
+) -> tuple[uuid.UUID, uuid.UUID]:
+    """Return the first id of a page and the one behind its last: a range of time is a range of ids."""
+    first = SMALLEST_ID if created_after is None else floor_of(created_after)
+    end = LARGEST_ID if created_before is None else floor_of(created_before)
+    return first, end if before is None else min(end, before)
 
 
 def id_or_number(key: str) -> tuple[uuid.UUID | None, int | None]:

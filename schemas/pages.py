@@ -4,7 +4,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -17,10 +17,31 @@ Item = TypeVar("Item")
 
 
 class Listing(msgspec.Struct, Generic[Item], frozen=True):
-    """One page of a list; `next_cursor` is null on the last."""
+    """One page of a list; `next_cursor` is null on the last, and only there.
+
+    A page may hold fewer items than its limit, even none, and still have a cursor: a filter without an index of its own
+    looks at so many candidates per page and no more.
+    """
 
     items: Sequence[Item]
     next_cursor: str | None
+
+
+class Found(msgspec.Struct, Generic[Item], frozen=True):
+    """What a bounded look found; `stopped_at` is the key where it ended although more may follow."""
+
+    items: Sequence[Item]
+    stopped_at: object | None = None
+
+
+def found_among(candidates: Sequence[Any], *, limit: int) -> Found[uuid.UUID]:
+    """Read candidates (`id`, `is_match`, `is_last`) of a look for `limit` items, one more than a page shows.
+
+    When there is one more, the look goes on behind the last shown, even if some are gone before they are read.
+    """
+    found = [row["id"] for row in candidates if row["is_match"]]
+    ended_at = next((row["id"] for row in candidates if row["is_last"]), None)
+    return Found(found, found[-2] if len(found) == limit > 1 else ended_at)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -70,6 +91,12 @@ class Page(msgspec.Struct, frozen=True):
         items = found[: self.limit]
         more = len(found) > self.limit
         return Listing(items, _encode(str(key(items[-1]))) if more else None)
+
+    def bounded_listing(self, found: Found[Item], key: Callable[[Item], object]) -> Listing[Item]:
+        """Make the answer out of what a bounded look found: the cursor goes on where that ended."""
+        if len(found.items) > self.limit or found.stopped_at is None:
+            return self.listing(found.items, key)
+        return Listing(found.items, _encode(str(found.stopped_at)))
 
 
 def _encode(key: str) -> str:

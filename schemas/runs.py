@@ -126,6 +126,21 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     note: Note | None = None
 
 
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key."""
+
+    pipeline_id: str | None = None
+    schedule_id: uuid.UUID | None = None
+    event_id: uuid.UUID | None = None
+    state: RunState | None = None
+    origin: Origin | None = None
+    parent_id: uuid.UUID | None = None
+    backfill_id: uuid.UUID | None = None
+    created_after: dt.datetime | None = None
+    created_before: dt.datetime | None = None
+    q: str | None = None
+
+
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line that a block wrote: by `run.log` (then with fields) or on stdout or stderr."""
 

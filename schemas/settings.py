@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_runs: Annotated[int, Meta(ge=1, le=10_000)] = 200
     output_limit: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 2 << 30
     host_memory_mb: Annotated[int, Meta(ge=0)] = 0
+    retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     url: str = "http://127.0.0.1:8787"
     api_key: str = ""
 

@@ -23,7 +23,8 @@ from schemas.settings import Settings
 MASK = "***"
 TEXT_LIMIT = 32_768
 DEPTH_LIMIT = 8
-_CHATTY = ("uvicorn.error", "uvicorn.asgi", "asyncio", "arq", "httpx", "httpcore", "litestar")
+_CHATTY = ("uvicorn.error", "uvicorn.asgi", "asyncio", "arq", "httpcore", "litestar")
+_INDISCREET = ("uvicorn.access", "httpx")  # they write paths and query strings as they came
 _SECRET_NAME = re.compile(r"token|secret|authorization|cookie|signature|password|api[_-]?key|admin_key", re.IGNORECASE)
 _RULES = (  # a text that every match contains, the pattern, what is left of it
     ("pst_", re.compile(r"pst_[0-9A-Za-z]{8,}"), "pst_" + MASK),
@@ -129,8 +130,9 @@ def _route_standard_library(level: int, lines: _Lines, *, origin: list[Processor
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level if level <= logging.DEBUG else max(level, logging.WARNING))
-    access = logging.getLogger("uvicorn.access")  # it writes paths and query strings as they came
-    access.handlers, access.propagate, access.disabled = [], False, True
+    for name in _INDISCREET:
+        indiscreet = logging.getLogger(name)
+        indiscreet.handlers, indiscreet.propagate, indiscreet.disabled = [], False, True
     logging.captureWarnings(True)
 
 

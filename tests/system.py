@@ -84,6 +84,7 @@ class Penstock:
             "redis_url": redis_url,
             "redis_prefix": f"test{time.monotonic_ns()}",
             "pipelines": pipelines,
+            "data": directory / "data",
             "admin_key": KEY,
             "secret_keys": "first-key,second-key",
             "log_format": "json",

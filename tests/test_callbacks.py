@@ -2,14 +2,12 @@
 
 import asyncio
 import datetime as dt
-import re
 import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.embedded import EmbeddedServers
@@ -17,10 +15,10 @@ from tests.conftest import FLOWS
 from tests.faults import Connection
 from tests.receivers import Receiver, Reply
 from tests.system import Json, Penstock
+from tests.told import LOCAL, callbacks_of, reached, settled, trigger
 from tests.waiting import eventually
 
 PAUSE = "SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) FROM callbacks WHERE run_id = $1"
-LOCAL = {"outgoing_allow": "127.0.0.0/8", "public_url": "https://penstock.example.org"}
 
 
 @pytest.fixture
@@ -35,30 +33,6 @@ async def penstock(servers: EmbeddedServers, database_url: str, tmp_path: Path) 
 async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver() as listening:
         yield listening
-
-
-async def trigger(penstock: Penstock, pipeline: str = "quick", **body: object) -> str:
-    answer = await penstock.client.post(f"/v1/pipelines/{pipeline}/runs", json=body)
-    assert answer.status_code == 202, answer.text
-    return str(answer.json()["id"])
-
-
-async def callbacks_of(penstock: Penstock, run_id: str) -> list[Json]:
-    answer = await penstock.client.get("/v1/callbacks", params={"run_id": run_id})
-    assert answer.status_code == 200, answer.text
-    found: list[Json] = answer.json()["items"]
-    return found
-
-
-async def settled(penstock: Penstock, run_id: str, state: str, count: int = 1) -> list[Json]:
-    """Wait until so many callbacks of a run are in a state, and read them with their attempts."""
-
-    async def are_settled() -> bool:
-        return [found["state"] for found in await callbacks_of(penstock, run_id)] == [state] * count
-
-    await eventually(are_settled, timeout=10)
-    found = await callbacks_of(penstock, run_id)
-    return [(await penstock.client.get(f"/v1/callbacks/{callback['id']}")).json() for callback in found]
 
 
 async def make_due(connection: Connection) -> None:
@@ -140,7 +114,7 @@ async def test_every_way_to_end_is_told_to_run_schedule_and_pipeline(
 
         receiver.received.clear()
         running = await trigger(penstock, "lingering")
-        await eventually(lambda: _is(penstock, running, "running"), timeout=10)
+        await reached(penstock, running, "running")
         await penstock.client.post(f"/v1/runs/{running}/cancel")
         [told] = await receiver.got(1)
         assert (told.json["type"], told.json["data"]["id"]) == ("run.cancelled", running)
@@ -156,7 +130,7 @@ async def test_every_way_to_end_is_told_to_run_schedule_and_pipeline(
         await penstock.client.patch("/v1/pipelines/lingering", json={"is_paused": False})
         await connection.execute("ALTER TABLE runs ALTER max_attempts SET DEFAULT 1")
         crashed = await trigger(penstock, "lingering")
-        await eventually(lambda: _is(penstock, crashed, "running"), timeout=10)
+        await reached(penstock, crashed, "running")
         await runner.end(signal.SIGKILL)
         await penstock.start_runner()
         [told] = await receiver.got(1)
@@ -279,85 +253,36 @@ async def test_without_redis_and_without_a_wake_callbacks_are_found(
         await settled(penstock, run_id, "delivered")
 
 
-async def test_slack_hears_of_failures_and_a_passed_sla(
-    penstock: Penstock, receiver: Receiver, connection: Connection
-) -> None:
+async def test_a_target_that_is_sent_back_masked_stays_what_it_was(penstock: Penstock, connection: Connection) -> None:
     await penstock.start()
-    hook = f"{receiver.url}/services/T000/B000/secret"
-    await penstock.client.patch("/v1/pipelines/breaks", json={"notify": {"slack_url": hook}})
-    await penstock.client.patch("/v1/pipelines/quick", json={"notify": {"slack_url": hook}})
-    await penstock.client.patch("/v1/pipelines/lingering", json={"notify": {"slack_url": hook}})
-    await penstock.ended(await trigger(penstock))  # a success, which nobody asked for
-
-    failed = await trigger(penstock, "breaks")
-    [told] = await receiver.got(1)
-    number = (await penstock.run(failed))["number"]
-    assert told.json["text"] == f"❌ breaks, run #{number}: failed"
-    section, context = told.json["blocks"]
-    assert "block broken: ValueError: no &lt;rows&gt; &amp; nothing" in section["text"]["text"]
-    assert context["elements"][0]["text"] == f"<https://penstock.example.org/v1/runs/{failed}|Open the run>"
-    assert "webhook-signature" not in told.headers
-    [callback] = await settled(penstock, failed, "delivered")
-    assert (callback["kind"], callback["target"]) == ("slack", f"{receiver.url}/***")
-
-    late = await trigger(penstock, "lingering")
-    await eventually(lambda: _is(penstock, late, "running"), timeout=10)
-    await connection.execute("UPDATE runs SET passed_sla = true WHERE id = $1", late)
-    await connection.execute("UPDATE runs SET passed_sla = true WHERE id = $1", late)
-    _, alert = await receiver.got(2)
-    assert re.fullmatch(r"⏰ lingering, run #\d+: passed its SLA, running", alert.json["text"])
-    [callback] = await settled(penstock, late, "delivered")
-    assert callback["reason"] == "passed_sla"
+    real = {
+        "callback_url": f"https://ada:secret@example.org/{'t' * 40}",
+        "slack_url": "https://hooks.example.org/T/B/s",
+    }
+    schedule = await penstock.schedule(notify=real)
+    for path in ("/v1/pipelines/quick", f"/v1/schedules/{schedule['id']}"):
+        await penstock.client.patch(path, json={"notify": real})
+        shown = (await penstock.client.get(path)).json()["notify"]
+        assert shown == {"callback_url": "https://***@example.org/***", "slack_url": "***"}
+        changed = await penstock.client.patch(path, json={"notify": shown | {"email": ["ada@example.org"]}})
+        assert changed.json()["notify"] == shown | {"email": ["ada@example.org"]}
+        table = path.split("/")[2]
+        stored = await connection.fetchval(f"SELECT notify FROM {table} WHERE id::text = $1", path.rpartition("/")[2])
+        assert stored == real | {"email": ["ada@example.org"]}
 
 
-class Mailbox:
-    """A real SMTP server; it refuses who is called `nobody`."""
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"outgoing_allow": "10.0.0.1/8"}, "PENSTOCK_OUTGOING_ALLOW: '10.0.0.1/8' is not a network"),
+        ({"smtp_url": "mail.example.org"}, "PENSTOCK_SMTP_URL is smtp://"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start(penstock: Penstock, settings: Json, reason: str) -> None:
+    runner = penstock.begin("runner", **settings)
 
-    def __init__(self) -> None:
-        self.letters: list[Envelope] = []
-
-    async def handle_RCPT(  # noqa: N802  (aiosmtpd's name)
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
-    ) -> str:
-        if address.startswith("nobody"):
-            return "550 no such person"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        self.letters.append(envelope)
-        return "250 OK"
-
-
-async def test_mail_is_sent_to_each_address(penstock: Penstock) -> None:
-    mailbox = Mailbox()
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    settings = {"smtp_url": f"smtp://127.0.0.1:{port}", "mail_from": "Penstock <penstock@example.org>"}
-    await penstock.start(**settings)
-    notify = {"email": ["ada@example.org", "nobody@example.org"], "on": ["failed", "success"]}
-    await penstock.client.patch("/v1/pipelines/breaks", json={"notify": notify})
-
-    run_id = await trigger(penstock, "breaks")
-    await eventually(lambda: mailbox.letters, timeout=10)
-
-    async def both_were_tried() -> bool:
-        return all(found["last_attempt"] for found in await callbacks_of(penstock, run_id))
-
-    await eventually(both_were_tried, timeout=10)
-    by_target = {found["target"]: found for found in await callbacks_of(penstock, run_id)}
-    assert by_target["ada@example.org"]["state"] == "delivered"
-    assert by_target["nobody@example.org"]["state"] == "pending"
-    refused = by_target["nobody@example.org"]["last_attempt"]
-    assert (refused["status"], refused["error"]) == (550, "no such person")
-    [letter] = mailbox.letters
-    text = (letter.content or b"").decode()  # type: ignore[union-attr]
-    number = (await penstock.run(run_id))["number"]
-    assert letter.rcpt_tos == ["ada@example.org"]
-    assert f"Subject: breaks, run #{number}: failed" in text
-    assert "block broken: ValueError: no <rows> & nothing" in text
-    assert f"https://penstock.example.org/v1/runs/{run_id}" in text
-    server.close()
+    assert await asyncio.to_thread(runner.popen.wait, 15) == 1
+    assert reason in runner.log
 
 
 async def test_without_keys_to_sign_with_no_callback_url_is_taken(penstock: Penstock) -> None:
@@ -377,10 +302,6 @@ async def test_without_keys_to_sign_with_no_callback_url_is_taken(penstock: Pens
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["pointer"] == pointer
         assert "PENSTOCK_SECRET_KEYS" in refused.json()["detail"]
-
-
-async def _is(penstock: Penstock, run_id: str, state: str) -> bool:
-    return bool((await penstock.run(run_id))["state"] == state)
 
 
 async def _has_attempts(connection: Connection, run_id: str, count: int) -> bool:

@@ -65,6 +65,17 @@ async def test_a_dry_run_tells_what_fails_without_trying_again(shared: Penstock)
     assert (await result_of(shared, "leaves_at_once"))["error"]["type"] == "HostDied"
 
 
+async def test_a_dry_run_shows_every_item_of_a_mapped_block_and_calls_nobody_back(
+    shared: Penstock, tmp_path: Path
+) -> None:
+    result = await result_of(shared, "spreads", rows=3)
+    assert [rows[0]["n"] for rows in result["blocks"]["grown"]["value"]] == [0, 1, 2]
+    assert result["blocks"]["gathered"]["value"] == [2, 2, 2]
+
+    await result_of(shared, "tells", variables={"diary": str(tmp_path / "diary"), "how": "failure"})
+    assert (tmp_path / "diary").read_text().splitlines() == ["works"]
+
+
 async def test_nothing_odd_in_a_dry_run_is_an_error_of_ours(shared: Penstock) -> None:
     result = await result_of(shared, "odd_tables")
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ async def download(penstock: Penstock, run: Json, block: str, form: str) -> byte
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert int(answer.headers["content-length"]) == len(answer.content)
     return answer.content
+
+
+def objects_in(store: Path) -> list[Path]:
+    return [path for path in store.rglob("*") if path.is_file() and "#" not in path.name]
 
 
 async def refusal(penstock: Penstock, run: Json, path: str) -> tuple[int, str]:
@@ -160,6 +165,47 @@ async def test_a_large_output_outlives_its_runner(penstock: Penstock, connection
     assert (run["state"], run["error"]) == ("success", None)
     kept = await connection.fetchval("SELECT object FROM block_outputs WHERE block_id = 'large'")
     assert (tmp_path / "store" / kept).stat().st_size > 400_000
+
+
+async def test_a_runner_that_is_killed_between_upload_and_commit_leaves_an_orphan_and_no_half_truth(
+    penstock: Penstock, connection: Connection, tmp_path: Path
+) -> None:
+    store, marker = tmp_path / "store", tmp_path / "marker"
+    _, runner = await penstock.start(store=store)
+    run_id = await trigger(penstock, "returns_late", marker=str(marker))
+
+    async def has_begun() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM block_runs WHERE state = 'running'"))
+
+    await eventually(has_begun)
+    async with connection.transaction():
+        await connection.execute("SELECT 1 FROM runs FOR UPDATE")  # nobody commits anything of this run
+        marker.touch()
+        await eventually(lambda: len(objects_in(store)) == 1, timeout=10)
+        await runner.end(signal.SIGKILL)
+    await penstock.start_runner(store=store)
+
+    run = await penstock.ended(run_id)
+    assert (run["state"], run["attempt"]) == ("success", 2)
+    kept = await connection.fetchval("SELECT object FROM block_outputs")
+    assert len(objects_in(store)) == 2
+    assert store / kept in objects_in(store)
+    assert (await read(penstock, run, "late", "preview"))["truncated"] is True
+
+
+async def test_a_large_list_is_mapped_over_and_its_items_are_looked_at_one_by_one(shared: Penstock) -> None:
+    run = await ended_run(shared, "spreads")
+
+    assert run["state"] == "success", run["error"]
+    heights = [2, 2, 2, 2, 2, 2, 2, 500_000, 2, 2, 2, 2]
+    assert (await read(shared, run, "gathered", "preview"))["value"] == heights
+    for index in (3, 7):
+        item = await read(shared, run, "grown", "preview", map_index=index)
+        assert (item["map_index"], item["row_count"], item["rows"][0]["n"]) == (index, heights[index], index)
+    assert (await refusal(shared, run, "grown/preview"))[1] == (
+        "Block grown is mapped: each of its items has an output; choose one with map_index."
+    )
+    assert (await read(shared, run, "grown", "profile", map_index=7))["row_count"] == 500_000
 
 
 async def test_a_block_succeeds_only_once_the_store_has_its_output(penstock: Penstock, tmp_path: Path) -> None:

@@ -107,6 +107,18 @@ async def test_an_answer_that_is_no_json_is_an_answer(
         assert bytes(payload).decode() == stored
 
 
+async def test_each_item_of_a_mapped_block_asks_without_waiting_for_the_others(
+    outgoing: Penstock, receiver: Receiver
+) -> None:
+    run_id = await trigger(outgoing, "each_elsewhere", url=receiver.url)
+    await receiver.got(3)  # with one block host
+    keys = {asked.json["thing"]: asked.headers["idempotency-key"] for asked in receiver.received}
+    assert keys == {thing: f"{run_id}:ask_each:{index}" for index, thing in enumerate("abc")}
+    for asked in reversed(receiver.received):
+        await call_back(asked.json["callback_url"], "{}")
+    assert (await outgoing.ended(run_id))["state"] == "success"
+
+
 async def test_a_failed_answer_fails_the_attempt_and_the_next_asks_anew(outgoing: Penstock, receiver: Receiver) -> None:
     run_id = await trigger(outgoing, "elsewhere", url=receiver.url)
     [first] = await receiver.got(1)

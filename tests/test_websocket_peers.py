@@ -63,6 +63,7 @@ async def test_nothing_is_told_before_a_key_came(shared: Penstock) -> None:
         (BEARER, "?topics=run:0198c0de-0000-7000-8000-000000000000", 404, "not_found"),
         (BEARER, "?topics=runs&after=nonsense", 422, "invalid"),
         (BEARER, "?topics=runs&after=17", 422, "invalid"),
+        (BEARER, "?topics=" + ",".join(f"run:{n}" for n in range(101)), 422, "invalid"),
     ],
 )
 async def test_what_cannot_be_is_refused_before_the_upgrade(

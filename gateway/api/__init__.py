@@ -13,7 +13,9 @@ from gateway.api import (
     keys,
     logs,
     outputs,
+    overviews,
     pipelines,
+    purges,
     runs,
     scheduler,
     schedules,
@@ -36,4 +38,6 @@ handlers: list[HTTPRouteHandler] = [
     *events.handlers,
     *audit.handlers,
     *callbacks.handlers,
+    *overviews.handlers,
+    *purges.handlers,
 ]

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 from gateway.api.query import PAGING, Query, path_id
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
-from schemas.events import Event
+from schemas.events import Event, EventFilter
 from schemas.pages import Listing
 from schemas.states import Role, Verdict
 
@@ -15,19 +15,22 @@ _FILTERS = ("schedule_id", "verdict", "source", "created_after", "created_before
 
 @get("/v1/events", guards=[needs(Role.VIEWER)], opt={"query": _FILTERS})
 async def list_events(request: AnyRequest, core: TheCore) -> Listing[Event]:
-    """List events, newest first, without their bodies."""
+    """List events, newest first, without their bodies.
+
+    A page may hold fewer events than its limit, even none, and still have a `next_cursor`: a source has no index of its
+    own, and a page looks at so many candidates and no more.
+    """
     query = Query(request)
     page = query.page()
     schedule = query.text("schedule_id")
-    found = await core.inspector.list_page(
-        page,
+    which = EventFilter(
         schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
         verdict=query.choice("verdict", Verdict),
         source=query.text("source"),
         created_after=query.moment("created_after"),
         created_before=query.moment("created_before"),
     )
-    return page.listing(found, lambda event: event.id)
+    return page.bounded_listing(await core.inspector.list_page(page, which), lambda event: event.id)
 
 
 @get("/v1/events/{event_id:str}", guards=[needs(Role.VIEWER)])

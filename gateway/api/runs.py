@@ -6,26 +6,32 @@ from litestar.params import FromPath
 from gateway.api.query import PAGING, Query
 from gateway.auth import needs
 from gateway.handling import AnyRequest, TheCore
-from gateway.runs import RunFilter
 from schemas.pages import Listing
-from schemas.runs import Run
-from schemas.states import Role, RunState
+from schemas.runs import Run, RunFilter
+from schemas.states import Origin, Role, RunState
 
 _FILTERS = (
     "pipeline_id",
     "schedule_id",
     "event_id",
-    "backfill_id",
     "state",
+    "origin",
+    "parent_id",
+    "backfill_id",
     "created_after",
     "created_before",
+    "q",
     *PAGING,
 )
 
 
 @get("/v1/runs", guards=[needs(Role.VIEWER)], opt={"query": _FILTERS})
 async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
-    """List runs, newest first, without their blocks."""
+    """List runs, newest first, without their blocks.
+
+    A page may hold fewer runs than its limit, even none, and still have a `next_cursor`: a search for a text (`q`: in
+    the event's bytes, the note or the run_key) or for a combination without an index looks at so many candidates.
+    """
     query = Query(request)
     page = query.page()
     schedule, backfill = query.text("schedule_id"), query.text("backfill_id")
@@ -35,10 +41,13 @@ async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
         event_id=query.uuid("event_id"),
         backfill_id=await core.backfills.find(backfill) if backfill else None,
         state=query.choice("state", RunState),
+        origin=query.choice("origin", Origin),
+        parent_id=query.uuid("parent_id"),
         created_after=query.moment("created_after"),
         created_before=query.moment("created_before"),
+        q=query.text("q"),
     )
-    return page.listing(await core.runs.list_page(page, which), lambda run: run.id)
+    return page.bounded_listing(await core.runs.list_page(page, which), lambda run: run.id)
 
 
 @get("/v1/runs/{run:str}", guards=[needs(Role.VIEWER)])

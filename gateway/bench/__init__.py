@@ -4,4 +4,4 @@ One module per measurement, each with `measure(plan, say)`. What it compares wit
 their own, so that the one who measures takes no time from the one who is measured.
 """
 
-MEASUREMENTS = ("accept", "idle", "dispatch", "throughput", "recover", "stream", "memory")
+MEASUREMENTS = ("accept", "idle", "dispatch", "throughput", "recover", "stream", "memory", "stored")

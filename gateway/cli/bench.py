@@ -46,17 +46,32 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     show_default=True,
     help="Length of one window; a measurement has several.",
 )
+@click.option(
+    "--stored-runs",
+    type=click.IntRange(1000, 100_000_000),
+    default=Plan().stored_runs,
+    show_default=True,
+    help="Length of the history of `stored`.",
+)
+@click.option(
+    "--stored-events",
+    type=click.IntRange(1000, 100_000_000),
+    default=Plan().stored_events,
+    show_default=True,
+    help="Its events; the goal is met with 10000000, which take several GB.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of a table.")
-def bench(what: str, *, seconds: float, as_json: bool) -> None:
+def bench(what: str, *, seconds: float, stored_runs: int, stored_events: int, as_json: bool) -> None:
     """Measure Penstock on this machine.
 
     Everything it needs is started in a temporary directory and on free ports, and is gone at the end. Compare ratios:
-    plain figures depend on the machine and on what else it does. All of it takes about five minutes.
+    plain figures depend on the machine and on what else it does. All of it takes about ten minutes.
     """
     names = MEASUREMENTS if what == ALL else (what,)
     load_before = os.getloadavg()[0]
     figures: list[Figure] = []
-    asyncio.run(until_stopped(_measure(names, Plan(seconds=seconds), figures)))
+    plan = Plan(seconds=seconds, stored_runs=stored_runs, stored_events=stored_events)
+    asyncio.run(until_stopped(_measure(names, plan, figures)))
     if not figures:
         raise Exit(130)
     report = Report(

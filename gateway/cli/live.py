@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.client import Client, ServerSentEvent, path, read, read_error
+from gateway.cli.logs import StreamedLine, label
 from gateway.cli.output import STATE_STYLES, between, clean, duration, moment, show_fields
-from gateway.cli.runs import StreamedLine, blocks_in_order, label
+from gateway.cli.runs import blocks_in_order
 from schemas.errors import PenstockError
 from schemas.pipelines import Pipeline
 from schemas.runs import BlockRun, LogLine, Run

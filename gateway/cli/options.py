@@ -68,6 +68,20 @@ class Span(click.ParamType[dt.timedelta]):
             self.fail(f"{value!r} is too long.", param, ctx)
 
 
+class Ago(click.ParamType[dt.datetime]):
+    """A moment: an RFC 3339 time, of this machine's time zone unless it names another, or how long ago that is."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        if isinstance(value, dt.datetime):
+            return value
+        try:
+            return dt.datetime.fromisoformat(str(value)).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
+            return dt.datetime.now(dt.UTC) - Span().convert(value, param, ctx)
+
+
 class JsonObject(click.ParamType[dict[str, msgspec.Raw]]):
     """A JSON object as text, as `@file` or as `-` for standard input; its values stay as they were written."""
 

@@ -22,6 +22,8 @@ _SPACING = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTROL_IN_JSON = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+
 STATE_STYLES = {
     "queued": "yellow",
     "running": "bold cyan",
@@ -189,6 +191,14 @@ def duration(milliseconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit} {seconds % size // smaller_size:02d} {smaller_unit}"
     return f"{seconds // 60} m {seconds % 60:02d} s"
+
+
+def size(count: int) -> str:
+    """Show a number of bytes as people say it."""
+    value, unit = float(count), 0
+    while value >= 1024 and unit < len(_SIZES) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} {_SIZES[unit]}" if unit == 0 or value >= 10 else f"{value:.1f} {_SIZES[unit]}"
 
 
 def between(start: dt.datetime | None, end: dt.datetime | None) -> str:

@@ -60,20 +60,40 @@ FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
 WHERE e.id = $1
 
--- name: page -> Event
--- The newest events before a cursor, without their bodies.
+-- name: find
+-- The newest events that match, and how far was looked; see `find` of runs.
+SELECT id, is_match, position = $4 AS is_last
+FROM (
+    SELECT c.id, row_number() OVER (ORDER BY c.id DESC) AS position,
+           ($6::uuid IS NULL OR c.schedule_id = $6)
+           AND ($7::text IS NULL OR c.verdict = $7)
+           AND ($8::text IS NULL OR c.source = $8) AS is_match
+    FROM (
+        (SELECT id, schedule_id, verdict, source FROM events
+         WHERE $1 = 'newest' AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT id, schedule_id, verdict, source FROM events
+         WHERE $1 = 'schedule' AND schedule_id = $6 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT id, schedule_id, verdict, source FROM events
+         WHERE $1 = 'not accepted' AND verdict <> 'accepted' AND verdict = $7 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+    ) c
+) looked_at
+WHERE is_match OR position = $4
+ORDER BY id DESC
+LIMIT $5
+
+-- name: rows -> Event
+-- These events, the newest first, without their bodies; $2 and $3 are the first and the last id, for the partitions' sake.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
        length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
 FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
-WHERE ($1::uuid IS NULL OR e.id < $1)
-  AND ($2::uuid IS NULL OR e.schedule_id = $2)
-  AND ($3::text IS NULL OR e.verdict = $3)
-  AND ($4::text IS NULL OR e.source = $4)
-  AND ($5::timestamptz IS NULL OR e.id >= uuid_floor($5))
-  AND ($6::timestamptz IS NULL OR e.id < uuid_floor($6))
+WHERE e.id = ANY ($1::uuid[]) AND e.id >= $2 AND e.id <= $3
 ORDER BY e.id DESC
-LIMIT $7
 
 -- name: body -> EventBody
 -- The bytes of one event, as they came.

@@ -1,6 +1,5 @@
 """The table `runs`, as callers of the API see it; what their owners write is in leases and ledger."""
 
-import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,12 +7,15 @@ from collections.abc import Sequence
 import msgspec
 
 from schemas.errors import Conflict, NotFound
-from schemas.ids import id_or_number, new_id
-from schemas.runs import BlockRun, RunRow, Trigger
-from schemas.states import RunState
+from schemas.ids import id_or_number, id_range, new_id
+from schemas.pages import Found, found_among
+from schemas.runs import BlockRun, RunFilter, RunRow, Trigger
+from schemas.states import Origin, RunState
 from schemas.store.db import Db, queries
 
 SQL = queries("runs")
+CANDIDATES = 5000
+CANDIDATES_OF_A_TEXT = 1000  # each with a look into the bytes of its event
 
 
 async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
@@ -54,35 +56,52 @@ async def find_id(db: Db, key: str) -> uuid.UUID:
     return run_id
 
 
-async def list_page(
-    db: Db,
-    before: uuid.UUID | None,
-    *,
-    pipeline_id: str | None,
-    schedule_id: uuid.UUID | None,
-    event_id: uuid.UUID | None,
-    backfill_id: uuid.UUID | None,
-    state: str | None,
-    created_after: dt.datetime | None,
-    created_before: dt.datetime | None,
-    limit: int,
-    largest_body: int,
-) -> list[RunRow]:
-    """Read the newest runs before the cursor `before`."""
+async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int) -> Found[uuid.UUID]:
+    """Find the newest runs before the cursor `before` that match, looking at so many candidates and no more."""
+    first, end = id_range(before, which.created_after, which.created_before)
+    path = _path(which)
+    candidates = CANDIDATES_OF_A_TEXT if which.q else CANDIDATES
     rows = await db.fetch(
-        SQL["page"],
-        before,
-        pipeline_id,
-        schedule_id,
-        event_id,
-        state,
-        created_after,
-        created_before,
+        SQL["find"],
+        path,
+        first,
+        end,
+        candidates,
         limit,
-        largest_body,
-        backfill_id,
+        which.pipeline_id,
+        which.schedule_id,
+        which.event_id,
+        which.state,
+        which.origin,
+        which.parent_id,
+        which.backfill_id,
+        which.q,
     )
+    return found_among(rows, limit=limit)
+
+
+async def of_ids(db: Db, run_ids: Sequence[uuid.UUID], *, largest_body: int) -> list[RunRow]:
+    """Read runs, the newest first."""
+    rows = await db.fetch(SQL["rows"], run_ids, largest_body) if run_ids else []
     return [msgspec.convert(row, RunRow) for row in rows]
+
+
+def _path(which: RunFilter) -> str:
+    """Name the index whose candidates are fewest: what belongs to one thing, then what is rare, then what is new."""
+    has_not_succeeded = which.state in (RunState.FAILED, RunState.CANCELLED)
+    paths = (
+        ("event", which.event_id is not None),
+        ("parent", which.parent_id is not None),
+        ("running", which.state is RunState.RUNNING),
+        ("backfill", which.backfill_id is not None),
+        ("ended of pipeline", has_not_succeeded and which.pipeline_id is not None),
+        ("schedule", which.schedule_id is not None),
+        ("queued", which.state is RunState.QUEUED),
+        ("ended", has_not_succeeded),
+        ("pipeline", which.pipeline_id is not None),
+        ("origin", which.origin not in (None, Origin.EVENT)),
+    )
+    return next((name for name, is_given in paths if is_given), "newest")
 
 
 async def of_events(db: Db, event_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[tuple[uuid.UUID, int, RunState]]]:

@@ -29,28 +29,75 @@ FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = $1::uuid OR r.number = $2::bigint
 
--- name: page -> RunRow
--- The newest runs before a cursor; $9 is the largest event body, in bytes, that comes along.
+-- name: find
+-- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $5 of them,
+-- and the last of those is returned even when it does not match. `$1 = ...` is decided before a branch is begun, so that
+-- each filter has its index in one plan for all.
+SELECT id, is_match, position = $5 AS is_last
+FROM (
+    SELECT c.id, row_number() OVER (ORDER BY c.id DESC) AS position,
+           ($6::text IS NULL OR c.pipeline_id = $6)
+           AND ($7::uuid IS NULL OR c.schedule_id = $7)
+           AND ($8::uuid IS NULL OR c.event_id = $8)
+           AND ($9::text IS NULL OR c.state = $9)
+           AND ($10::text IS NULL OR c.origin = $10)
+           AND ($11::uuid IS NULL OR c.parent_id = $11)
+           AND ($12::uuid IS NULL OR c.backfill_id = $12)
+           AND ($13::text IS NULL
+                OR strpos(lower(c.run_key), lower($13)) > 0
+                OR strpos(lower(c.note), lower($13)) > 0
+                OR coalesce((SELECT mentions(e.body, $13) FROM events e WHERE e.id = c.event_id), false)) AS is_match
+    FROM (
+        (SELECT * FROM runs WHERE $1 = 'newest' AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'pipeline' AND pipeline_id = $6 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'schedule' AND schedule_id = $7 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'event' AND event_id = $8 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'parent' AND parent_id = $11 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'backfill' AND backfill_id = $12 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'origin' AND origin <> 'event' AND origin = $10 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'queued' AND state = 'queued' AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'running' AND state = 'running' AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'ended' AND state IN ('failed', 'cancelled') AND state = $9
+                              AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'ended of pipeline' AND state IN ('failed', 'cancelled') AND state = $9
+                              AND pipeline_id = $6 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $5)
+    ) c
+) looked_at
+WHERE is_match OR position = $5
+ORDER BY id DESC
+LIMIT $4
+
+-- name: rows -> RunRow
+-- These runs, the newest first; $2 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
        r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
        r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
-       CASE WHEN length(e.body) > $9 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
-       CASE WHEN length(e.body) <= $9 THEN e.body END AS event_body
-FROM (
-    SELECT * FROM runs
-    WHERE ($1::uuid IS NULL OR id < $1)
-      AND ($2::text IS NULL OR pipeline_id = $2)
-      AND ($3::uuid IS NULL OR schedule_id = $3)
-      AND ($4::uuid IS NULL OR event_id = $4)
-      AND ($10::uuid IS NULL OR backfill_id = $10)
-      AND ($5::text IS NULL OR state = $5)
-      AND ($6::timestamptz IS NULL OR id >= uuid_floor($6))
-      AND ($7::timestamptz IS NULL OR id < uuid_floor($7))
-    ORDER BY id DESC
-    LIMIT $8
-) r
+       CASE WHEN length(e.body) > $2 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
+       CASE WHEN length(e.body) <= $2 THEN e.body END AS event_body
+FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
+WHERE r.id = ANY ($1::uuid[])
 ORDER BY r.id DESC
 
 -- name: of_events

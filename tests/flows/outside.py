@@ -49,6 +49,19 @@ def dag(run: Run[Params]) -> Remote:
     return Remote.airflow(run.params.url, "daily load", conf={"day": "2026-03-01"}, token="jwt")
 
 
+each_elsewhere = pipeline("each_elsewhere", params=Params)
+
+
+@each_elsewhere.block
+def things() -> list[str]:
+    return ["a", "b", "c"]
+
+
+@each_elsewhere.block(map="things")
+def ask_each(run: Run[Params], things: str) -> Remote:
+    return Remote(run.params.url, json={"thing": things})
+
+
 impatient = pipeline("impatient", params=Params)
 
 

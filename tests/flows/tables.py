@@ -26,6 +26,8 @@ class GateParams(msgspec.Struct):
 tables = pipeline("tables", params=Params)
 odd_tables = pipeline("odd_tables")
 one_table = pipeline("one_table", params=Params)
+spreads = pipeline("spreads")
+returns_late = pipeline("returns_late", params=GateParams)
 waits_for_marker = pipeline("waits_for_marker", params=GateParams)
 
 
@@ -137,3 +139,27 @@ def after(run: Run[GateParams], large: bytes) -> int:
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(10)
     return len(large)
+
+
+@returns_late.block
+def late(run: Run[GateParams]) -> bytes:
+    while not Path(run.params.marker).exists():
+        time.sleep(0.01)
+    return b"l" * 400_000
+
+
+@spreads.block
+def many() -> list[dict[str, Any]]:
+    return [{"n": number, "padding": "x" * 30_000} for number in range(12)]
+
+
+@spreads.block(map="many")
+def grown(many: dict[str, Any]) -> Any:
+    """The seventh item is large, the others are small."""
+    count = 500_000 if many["n"] == 7 else 2
+    return pl.DataFrame({"n": [many["n"]] * count, "at": range(count)}).sample(fraction=1.0, shuffle=True)
+
+
+@spreads.block
+def gathered(grown: list[pl.DataFrame]) -> list[int]:
+    return [frame.height for frame in grown]

@@ -13,7 +13,17 @@ from gateway.bench import MEASUREMENTS
 from gateway.bench.figures import Figure, at_least, at_most, figure, latencies, median_ratio, quantile
 from gateway.bench.plan import Plan
 
-TINY = Plan(seconds=0.2, rounds=1, connections=2, slow_connections=4, repeats=1, watchers=(2, 20), pause_s=0.001)
+TINY = Plan(
+    seconds=0.2,
+    rounds=1,
+    connections=2,
+    slow_connections=4,
+    repeats=1,
+    watchers=(2, 20),
+    pause_s=0.001,
+    stored_runs=2000,
+    stored_events=4000,
+)
 
 FIGURES = {
     "accept": {
@@ -27,6 +37,7 @@ FIGURES = {
     "throughput": {"no-op runs of two blocks, from a full queue", "tuned stock arq, two durable updates per job"},
     "recover": {"kill -9 of a runner to resumed, longest"},
     "stream": {"20 watchers x 100 changes/s, delay p99", "memory per idle watcher"},
+    "stored": {"newest page, 2,000 runs, p99", "durable accept beside a long history"},
     "memory": {"gateway, idle", "runner with 2 hosts, idle"},
 }
 

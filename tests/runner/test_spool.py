@@ -33,6 +33,10 @@ def content_of(path: str | None) -> bytes:
     return Path(path or "").read_bytes()
 
 
+def files_in(place: Path) -> list[Path]:
+    return [path for path in place.rglob("*") if path.is_file()]
+
+
 def block(place: Path) -> None:
     """Let there be no folder where the store has its place."""
     place.write_text("not a folder")
@@ -159,6 +163,23 @@ async def test_a_cancel_does_not_wait_for_the_store(
     async with asyncio.timeout(10):
         failed(await running, Reason.CANCELLED)
     assert not hosts.calls
+
+
+async def test_an_upload_that_a_cancel_interrupts_leaves_nothing_behind(
+    carrying: CarryingHosts, hosts: Hosts, spool: Spool, place: Path
+) -> None:
+    put_file, cancelled = spool.store.put_file, asyncio.Event()
+
+    async def put_and_stall(key: str, path: Path) -> None:
+        await put_file(key, path)
+        cancelled.set()
+        await asyncio.Event().wait()
+
+    spool.store.put_file = put_and_stall  # type: ignore[method-assign]
+    hosts.content = b"large"
+
+    failed(await run(carrying, cancelled=cancelled), Reason.CANCELLED)
+    assert not files_in(place)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "relative", "{folder}/../other", "{folder}/link", "{folder}"])

@@ -128,13 +128,14 @@ def test_standard_loggers_speak_the_same_way(out: io.StringIO) -> None:
 
 
 def test_chatty_libraries_are_heard_from_warning_on(out: io.StringIO) -> None:
-    for name in ("uvicorn.error", "asyncio", "arq.worker", "httpx"):
+    for name in ("uvicorn.error", "asyncio", "arq.worker", "httpcore"):
         logging.getLogger(name).info("chatter")
     assert out.getvalue() == ""
 
 
 def test_the_access_log_of_uvicorn_is_silent(out: io.StringIO) -> None:
     logging.getLogger("uvicorn.access").critical("/hooks/7/%s", TOKEN)
+    logging.getLogger("httpx").critical("HTTP Request: POST https://hooks.example.com/services/%s", TOKEN)
     assert out.getvalue() == ""
 
 

@@ -1,7 +1,6 @@
-"""What people do to runs: trigger, cancel, resume, rerun and mark them, pause pipelines, and read who did what."""
+"""What people do to runs: trigger, cancel, resume, rerun and mark them."""
 
 import asyncio
-import itertools
 import uuid
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ class Broken:
 
     @property
     def executed(self) -> list[str]:
-        return [line.partition(" ")[0] for line in self.diary.read_text().splitlines()]
+        """Everything that was noted, without the number of the attempt."""
+        return [line.rpartition(" ")[0] for line in self.diary.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ async def do(shared: Penstock, run_id: str, verb: str, status: int = 202, **body
 
 
 def states(run: Json) -> dict[str, str]:
-    return {block["block_id"]: block["state"] for block in run["block_runs"]}
+    return {block["block_id"]: block["state"] for block in run["block_runs"] if block["map_index"] is None}
 
 
 def without(run: Json, *names: str) -> Json:
@@ -120,6 +120,25 @@ async def test_a_resumed_run_that_fails_can_be_resumed_and_knows_the_event(share
     assert log[-1]["fields"] == {"rows": 2, "ref": "order-7"}
     again = await shared.deliver(hook, b'{"ref": "order-7"}', idempotency_key="once")
     assert [run["id"] for run in again.json()["runs"]] == [first["id"]]  # a duplicate means the first run
+
+
+async def test_a_resumed_run_repeats_items_that_failed_what_builds_on_them_and_its_last_callbacks(
+    shared: Penstock, broken: Broken
+) -> None:
+    answer = await shared.client.post(
+        "/v1/pipelines/mending_items/runs", json={"variables": broken.variables | {"rows": 3}}
+    )
+    old = await shared.ended(answer.json()["id"])
+    assert (old["state"], states(old)["each"], states(old)["report"]) == ("failed", "failed", "success")
+    before = broken.executed
+    broken.mend()
+
+    new = await shared.ended((await do(shared, old["id"], "resume"))["id"])
+
+    assert (new["state"], set(states(new).values())) == ("success", {"success"})
+    first = ["items", "items_told", "each[0]", "each[1]", "each[2]", "report None", "run_failed"]
+    assert sorted(before) == sorted(first)
+    assert broken.executed[len(before) :] == ["each[1]", "report [0, 10, 20]", "run_succeeded"]
 
 
 async def test_only_what_failed_or_was_cancelled_can_be_resumed_and_not_twice_at_once(
@@ -298,93 +317,3 @@ async def test_a_payload_above_the_limit_is_told_to_pass_a_reference(shared: Pen
     refused = await shared.client.post("/v1/pipelines/quick/runs", json=body)
 
     assert "send a reference to it instead (a path, a key or a URL)" in problem(refused, 413, "too_large")
-
-
-async def test_a_paused_pipeline_queues_rejects_or_runs_and_no_call_unpauses_it(shared: Penstock) -> None:
-    path = "/v1/pipelines/raises"
-    try:
-        rejects = (await shared.client.patch(path, json={"is_paused": True, "on_paused": "reject"})).json()
-        assert (rejects["is_paused"], rejects["on_paused"]) == (True, "reject")
-        detail = problem(await shared.client.post(f"{path}/runs"), 409, "conflict")
-        assert detail.startswith("Pipeline raises is paused and rejects runs: `penstock pipelines unpause raises`")
-
-        await shared.client.patch(path, json={"on_paused": "queue"})
-        waiting = [await trigger(shared, "raises") for _ in range(3)]
-        await shared.ended(await trigger(shared, "quick"))
-        assert {(await shared.run(run_id))["state"] for run_id in waiting} == {"queued"}
-
-        await shared.client.patch(path, json={"on_paused": "run"})
-        for run_id in [*waiting, await trigger(shared, "raises")]:
-            assert (await shared.ended(run_id))["state"] == "failed"
-        assert (await shared.client.get(path)).json()["is_paused"] is True
-        rejected = await shared.client.patch(path, json={"on_paused": "reject"})
-        assert rejected.status_code == 200
-        for verb in ("resume", "rerun"):
-            problem(await shared.client.post(f"/v1/runs/{waiting[0]}/{verb}"), 409, "conflict")
-    finally:
-        await shared.client.patch(path, json={"is_paused": False, "on_paused": "queue"})
-
-
-async def test_unpausing_starts_what_waited_promptly_and_in_order(
-    shared: Penstock, shared_connection: Connection
-) -> None:
-    path = "/v1/pipelines/flaky"
-    await shared.client.patch(path, json={"is_paused": True, "max_active_runs": 1})
-    try:
-        waiting = [await trigger(shared, "flaky") for _ in range(4)]
-        await asyncio.sleep(0.4)  # older than the age from which a run counts as lost
-    finally:
-        await shared.client.patch(path, json={"is_paused": False})
-    for run_id in waiting:
-        await shared.ended(run_id)
-    await shared.client.patch(path, json={"max_active_runs": None})
-
-    started = await shared_connection.fetch(
-        "SELECT id, started_at, finished_at FROM runs WHERE id = ANY ($1::uuid[]) ORDER BY started_at", waiting
-    )
-    assert [str(row["id"]) for row in started] == waiting
-    for before, after in itertools.pairwise(started):
-        assert before["finished_at"] <= after["started_at"]
-
-
-async def test_settings_that_come_together_do_not_undo_each_other(shared: Penstock) -> None:
-    path = "/v1/pipelines/chatty"
-    limits = range(1, 9)
-    for is_paused in (True, False, True, False):
-        await asyncio.gather(
-            shared.client.patch(path, json={"is_paused": is_paused}),
-            *(shared.client.patch(path, json={"max_active_runs": limit}) for limit in limits),
-        )
-        assert (await shared.client.get(path)).json()["is_paused"] is is_paused
-    await shared.client.patch(path, json={"max_active_runs": None})
-
-
-async def test_a_mask_that_is_sent_back_changes_no_secret(shared: Penstock, shared_connection: Connection) -> None:
-    notify = {"slack_url": "https://hooks.slack.example/T0/s3cret", "email": ["ops@example.com"]}
-    path = "/v1/pipelines/branches"
-    read = (await shared.client.patch(path, json={"notify": notify})).json()["notify"]
-    assert read == notify | {"slack_url": "***"}
-    assert (await shared.client.get(path)).json()["notify"] == read
-    listed = (await shared.client.get("/v1/pipelines", params={"q": "branches"})).json()["items"]
-    assert [pipeline["notify"] for pipeline in listed] == [read]
-
-    changed = (await shared.client.patch(path, json={"notify": read | {"email": []}})).json()["notify"]
-
-    assert changed == {"slack_url": "***"}
-    stored = await shared_connection.fetchval("SELECT notify FROM pipelines WHERE id = 'branches'")
-    assert stored == {"slack_url": notify["slack_url"]}
-    await shared.client.patch(path, json={"notify": {}})
-    refused = await shared.client.patch(path, json={"notify": read})
-    problem(refused, 422, "invalid")
-    assert [error["pointer"] for error in refused.json()["errors"]] == ["/notify/slack_url"]
-
-    config = {"secrets": ["first", "second"]}
-    schedule = await shared.schedule("quick", source="github", source_config=config, notify=notify)
-    path = f"/v1/schedules/{schedule['id']}"
-    sent = {"notify": schedule["notify"], "source_config": {"secrets": ["***", "***", "third"]}, "name": "x"}
-    assert (await shared.client.patch(path, json=sent)).status_code == 200
-    row = await shared_connection.fetchrow(
-        "SELECT notify, source_config FROM schedules WHERE id = $1", uuid.UUID(schedule["id"])
-    )
-    assert row is not None
-    assert (row["notify"], row["source_config"]) == (notify, {"secrets": ["first", "second", "third"]})

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from gateway.logs import as_text
-from runner.executor import MOST_LOG_LINES
+from runner.attempts import MOST_LOG_LINES
 from schemas.runs import LogLine
 from schemas.states import LogLevel
 from tests.faults import Connection, trigger

@@ -10,6 +10,7 @@ from tests.system import Penstock
 
 ROLES = ["viewer", "operator", "editor", "admin"]
 UNKNOWN = "0198f0a0-0000-7000-8000-000000000001"
+_OF_A_BLOCK = ("attempts", "preview", "profile", "output")
 SMALLEST = [
     ("GET", "/v1/pipelines", "viewer"),
     ("GET", "/v1/pipelines/quick", "viewer"),
@@ -23,6 +24,9 @@ SMALLEST = [
     ("GET", f"/v1/schedules/{UNKNOWN}/tokens", "viewer"),
     ("POST", f"/v1/schedules/{UNKNOWN}/tokens", "editor"),
     ("POST", f"/v1/schedules/{UNKNOWN}/links", "editor"),
+    ("GET", f"/v1/schedules/{UNKNOWN}/next", "viewer"),
+    ("GET", "/v1/scheduler", "viewer"),
+    ("GET", "/v1/timetable", "viewer"),
     ("DELETE", f"/v1/tokens/{UNKNOWN}", "editor"),
     ("POST", f"/v1/tokens/{UNKNOWN}/rotate", "editor"),
     ("GET", "/v1/keys", "admin"),
@@ -46,6 +50,24 @@ SMALLEST = [
     ("GET", "/v1/callbacks/signing-secrets", "admin"),
     ("GET", f"/v1/callbacks/{UNKNOWN}", "viewer"),
     ("POST", f"/v1/callbacks/{UNKNOWN}/resend", "operator"),
+    ("GET", "/v1/calendar", "viewer"),
+    ("GET", "/v1/dashboard", "viewer"),
+    ("GET", "/v1/lineage", "viewer"),
+    ("GET", f"/v1/runs/{UNKNOWN}/lineage", "viewer"),
+    ("GET", "/v1/search", "viewer"),
+    ("GET", "/v1/system", "viewer"),
+    ("POST", "/v1/purge", "admin"),
+    ("GET", "/v1/purges", "admin"),
+    ("GET", f"/v1/purges/{UNKNOWN}", "admin"),
+    ("POST", "/v1/pipelines/quick/dry-run", "operator"),
+    ("POST", "/v1/pipelines/quick/backfills", "operator"),
+    ("GET", "/v1/backfills", "viewer"),
+    ("GET", f"/v1/backfills/{UNKNOWN}", "viewer"),
+    ("PATCH", f"/v1/backfills/{UNKNOWN}", "operator"),
+    ("POST", f"/v1/backfills/{UNKNOWN}/pause", "operator"),
+    ("POST", f"/v1/backfills/{UNKNOWN}/unpause", "operator"),
+    ("POST", f"/v1/backfills/{UNKNOWN}/cancel", "operator"),
+    *(("GET", f"/v1/runs/{UNKNOWN}/blocks/quick/{what}", "viewer") for what in _OF_A_BLOCK),
     ("GET", "/metrics", "viewer"),
 ]
 
