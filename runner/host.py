@@ -51,6 +51,7 @@ from runner.wire import (
     pack,
     requests,
 )
+from schemas.pipelines import Block
 from schemas.runs import RunError
 
 _CHUNK = 256 << 10
@@ -241,7 +242,8 @@ def _told(report: Report | None) -> dict[str, Any]:
 
 def _chosen(branch: Branch, call: Call, loaded: LoadedPipeline) -> tuple[str, ...]:
     """Check that a branch names blocks directly behind it, and that there is one decision to make."""
-    behind = [step.block.id for step in loaded.steps.values() if call.block_id in getattr(step.block, "upstream", ())]
+    blocks = [step.block for step in loaded.steps.values() if isinstance(step.block, Block)]
+    behind = [block.id for block in blocks if call.block_id in block.upstream]
     unknown = next((name for name in branch.chosen if name not in behind), None)
     if call.map_index is not None:
         problem = "it is mapped, and its items cannot choose for all of them"
