@@ -1,7 +1,7 @@
 """What the founding documents let a user do with a run, done with our own API: one test for each thing they describe.
 
-They are the documentation of four products (Airflow, Brokoli's Runs API, Mage, Maestro). Their own paths are the business
-of the dialects; here each of their requests has its equal under `/v1`.
+They are the documentation of four products (Airflow, Brokoli's Runs API, Mage, Maestro). Their own paths are what the
+dialects are for; here each of their requests has its equal under `/v1`.
 """
 
 import datetime as dt
@@ -48,7 +48,9 @@ async def test_a_run_is_triggered_with_a_logical_date_and_a_note(shared: Penstoc
 
 async def test_a_run_is_triggered_with_parameters_that_its_blocks_read(shared: Penstock) -> None:
     variables = {"target_date": "2024-06-15", "region": "eu-west-1", "dry_run": False}
-    run = await trigger(shared, "parameterised_pipeline", variables=variables, note="Triggered from deployment pipeline")
+    run = await trigger(
+        shared, "parameterised_pipeline", variables=variables, note="Triggered from deployment pipeline"
+    )
 
     await shared.ended(run["id"])
     shown = await read(shared, f"/v1/runs/{run['id']}/blocks/process/preview")
