@@ -27,6 +27,7 @@ GATE = Gate(
     body_limit=None,
     is_paused=False,
     on_paused=OnPaused.QUEUE,
+    queue="default",
 )
 JSON = Incoming({"content-type": "application/json", "idempotency-key": "a"}, b"{}")
 
