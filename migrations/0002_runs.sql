@@ -150,6 +150,18 @@ ALTER TABLE block_outputs
     ADD PRIMARY KEY (run_id, block_id, map_index);
 UPDATE block_outputs SET size = length(data);
 
+-- A run that others end (cancelled while it waited, given up, taken from its owner: the epoch moves) leaves no block open.
+CREATE FUNCTION end_open_blocks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE block_runs SET state = 'cancelled', finished_at = clock_timestamp()
+    WHERE run_id = NEW.id AND state IN ('pending', 'running');
+    RETURN NULL;
+END $$;
+CREATE TRIGGER blocks_end_with_their_run AFTER UPDATE OF state ON runs FOR EACH ROW
+    WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL AND NEW.epoch > OLD.epoch
+          AND OLD.started_at IS NOT NULL)
+    EXECUTE FUNCTION end_open_blocks();
+
 ALTER TABLE changes ADD map_index integer, ADD queue_ms bigint;
 ALTER TABLE logs ADD map_index integer;
 
@@ -289,6 +301,7 @@ CREATE TABLE dry_runs (
 );
 CREATE INDEX dry_runs_waiting ON dry_runs (id) WHERE result IS NULL;
 CREATE INDEX dry_runs_by_expiry ON dry_runs (expires_at);
+
 -- 9. Lists of a million runs: an index for each filter that may match few rows among many. Those on the way of a delivery
 -- are partial, so that accepting one writes no more than `runs_waiting`.
 

@@ -90,6 +90,26 @@ async def test_a_second_try_of_a_write_whose_answer_was_lost_counts_once(db: Dat
     await assert_history_is_whole(connection)
 
 
+async def test_a_run_that_ends_without_its_owner_leaves_no_block_open(db: Database, connection: Connection) -> None:
+    runner_id, [run] = await claimed_by_a_new_runner(db, await queued(db))
+    await ledger.record(
+        db,
+        [RunEntry(run.id, run.epoch, run.seq + 1)],
+        blocks=[BlockEntry(run.id, "b", BlockState.RUNNING, 1, began_at=time.monotonic())],
+        outputs=[],
+        changes=[ChangeEntry(run.id, run.seq + 1, time.monotonic(), "block", BlockState.RUNNING, "b", 1)],
+        logs=[],
+        clock_ahead_s=0,
+    )
+    await runs.cancel(db, run.id)
+
+    _, ended = await leases.reclaim(db, [runner_id])
+
+    assert ended == [run.id]
+    [block] = await runs.block_runs(db, run.id)
+    assert (block.state, block.finished_at is not None) == (BlockState.CANCELLED, True)
+
+
 @pytest.mark.parametrize("state", ["queued", "running", "failed", "cancelled"])
 async def test_a_terminal_state_is_final(db: Database, connection: Connection, state: str) -> None:
     _, [run] = await claimed_by_a_new_runner(db, await queued(db))

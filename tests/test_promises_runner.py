@@ -96,7 +96,8 @@ async def test_a_runner_that_slept_through_its_lease_changes_nothing_any_more(
     assert (run["state"], run["attempt"]) == ("success", 2)
     assert {block["state"] for block in run["block_runs"]} == {"success"}
     steps = [step for step, _ in diary_of(diary)]
-    assert steps == [1, 2, 3, 4, 5][:before] + [1, 2, 3, 4, 5][before - 1 :]
+    again = before - 1 if len(steps) > 5 else before  # a step may have been committed just before the sleep
+    assert steps == [1, 2, 3, 4, 5][:before] + [1, 2, 3, 4, 5][again:]
     await assert_history_is_whole(connection)
 
     await penstock.processes[-1].end()  # the one that took over
