@@ -244,7 +244,7 @@ async def test_search_finds_each_kind_by_what_people_remember(shared: Penstock) 
     assert await found(noted["id"]) == [("run", noted["id"])]
     assert await found(event) == [("event", event)]
     assert await found(f"{word}-delivery") == [("event", event)]
-    assert await found("%") == []
+    assert await found(f"{word[:4]}%{word[-2:]}") == []
     (hit,) = (await ask(shared, "/v1/search", q=noted["id"]))["items"]
     assert (await shared.client.get(hit["url"])).json()["id"] == noted["id"]
 
@@ -308,6 +308,7 @@ async def test_the_lineage_of_a_run_goes_back_to_its_event_and_forth_to_what_cam
         assert sorted((edge["from"], edge["to"], edge["type"]) for edge in drawn["edges"]) == sorted(
             zip(names, names[1:], ("starts", "resumes", "triggers"), strict=False)
         )
+    await shared_connection.execute("DELETE FROM runs WHERE id = ANY ($1::uuid[])", made)  # they have no history
 
 
 def test_datasets_join_pipelines_that_know_nothing_of_each_other() -> None:

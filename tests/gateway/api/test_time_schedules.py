@@ -182,18 +182,18 @@ async def test_the_scheduler_lists_its_clocks_in_the_order_in_which_they_fire(
 ) -> None:
     starts = [500, 300, 400]
     schedules = [
-        await timed(shared, made, "steps", cron=None, every_s=60, start_at=in_days(days), name=str(days))
+        await timed(shared, made, "spreads", cron=None, every_s=60, start_at=in_days(days), name=str(days))
         for days in starts
     ]
     await patched(shared, schedules[2], end_at=in_days(-1), start_at=None, is_paused=True)
 
-    shown = await get(shared, "/v1/scheduler", pipeline_id="steps")
+    shown = await get(shared, "/v1/scheduler", pipeline_id="spreads")
     assert [item["name"] for item in shown["items"]] == ["300", "500", "400"]
     assert shown["items"][0] == {
         "schedule_id": schedules[1]["id"],
         "number": schedules[1]["number"],
         "name": "300",
-        "pipeline_id": "steps",
+        "pipeline_id": "spreads",
         "cron": None,
         "every_s": 60,
         "timezone": "UTC",
@@ -210,7 +210,7 @@ async def test_the_scheduler_lists_its_clocks_in_the_order_in_which_they_fire(
     names: list[str] = []
     cursor: dict[str, str] = {}
     for _ in range(3):
-        page = await get(shared, "/v1/scheduler", pipeline_id="steps", limit="1", **cursor)
+        page = await get(shared, "/v1/scheduler", pipeline_id="spreads", limit="1", **cursor)
         names += [item["name"] for item in page["items"]]
         cursor = {"cursor": page["next_cursor"]}
     assert (names, page["next_cursor"]) == (["300", "500", "400"], None)
@@ -218,7 +218,7 @@ async def test_the_scheduler_lists_its_clocks_in_the_order_in_which_they_fire(
 
     for schedule in schedules:
         await shared.client.delete(f"/v1/schedules/{schedule['id']}")
-    assert (await get(shared, "/v1/scheduler", pipeline_id="steps"))["items"] == []
+    assert (await get(shared, "/v1/scheduler", pipeline_id="spreads"))["items"] == []
     assert not await shared_connection.fetchval(
         "SELECT count(*) FROM clocks WHERE schedule_id = ANY ($1::uuid[]) AND due_at IS NOT NULL", made
     )
