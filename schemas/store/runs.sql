@@ -30,10 +30,10 @@ LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = $1::uuid OR r.number = $2::bigint
 
 -- name: find
--- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $5 of them,
+-- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $4 of them,
 -- and the last of those is returned even when it does not match. `$1 = ...` is decided before a branch is begun, so that
 -- each filter has its index in one plan for all.
-SELECT id, is_match, position = $5 AS is_last
+SELECT id, is_match, position = $4 AS is_last
 FROM (
     SELECT c.id, row_number() OVER (ORDER BY c.id DESC) AS position,
            ($6::text IS NULL OR c.pipeline_id = $6)
@@ -48,44 +48,44 @@ FROM (
                 OR strpos(lower(c.note), lower($13)) > 0
                 OR coalesce((SELECT mentions(e.body, $13) FROM events e WHERE e.id = c.event_id), false)) AS is_match
     FROM (
-        (SELECT * FROM runs WHERE $1 = 'newest' AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $5)
+        (SELECT * FROM runs WHERE $1 = 'newest' AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'pipeline' AND pipeline_id = $6 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'schedule' AND schedule_id = $7 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'event' AND event_id = $8 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'parent' AND parent_id = $11 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'backfill' AND backfill_id = $12 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'origin' AND origin <> 'event' AND origin = $10 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'queued' AND state = 'queued' AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'running' AND state = 'running' AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'ended' AND state IN ('failed', 'cancelled') AND state = $9
                               AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'ended of pipeline' AND state IN ('failed', 'cancelled') AND state = $9
                               AND pipeline_id = $6 AND id >= $2 AND id < $3
-         ORDER BY id DESC LIMIT $5)
+         ORDER BY id DESC LIMIT $4)
     ) c
 ) looked_at
-WHERE is_match OR position = $5
+WHERE is_match OR position = $4
 ORDER BY id DESC
-LIMIT $4
+LIMIT $5
 
 -- name: rows -> RunRow
 -- These runs, the newest first; $2 is the largest event body, in bytes, that comes along.

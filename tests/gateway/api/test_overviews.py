@@ -203,6 +203,16 @@ async def test_a_text_is_found_in_events_notes_and_keys_page_after_page(old: Pen
         assert bool(found) is (q != "nowhere")
 
 
+async def test_one_page_looks_past_what_does_not_match(shared: Penstock) -> None:
+    wanted = (await shared.client.post("/v1/pipelines/quick/runs", json={"run_key": f"key {uuid.uuid4()}"})).json()
+    for _ in range(5):
+        await shared.client.post("/v1/pipelines/quick/runs")
+
+    page = await ask(shared, "/v1/runs", pipeline_id="quick", q=wanted["run_key"], limit=1)
+
+    assert [run["id"] for run in page["items"]] == [wanted["id"]]
+
+
 async def test_runs_are_found_by_origin_and_parent(shared: Penstock) -> None:
     parent = await trigger(shared, "quick")
     for params in ({"parent_id": parent}, {"origin": "rerun", "parent_id": parent}):
