@@ -14,6 +14,7 @@ demo: $(VENV)/.installed  ## show a signed webhook become a finished run; it sto
 up: $(VENV)/.installed  ## run everything on this machine, with the pipelines of examples/, until Ctrl-C
 	@$(PYTHON) -P -m gateway up --pipelines examples
 
+test: ARGS = --numprocesses 2 --dist loadfile
 test: $(VENV)/.installed-dev  ## run all tests, on their own Postgres and Redis; ARGS are for pytest
 	@$(PYTHON) -m pytest $(ARGS)
 
@@ -21,12 +22,12 @@ clean:  ## remove the virtual environment and all caches; your data in .penstock
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 $(VENV)/.installed: pyproject.toml | $(PYTHON)
-	@echo "installing Penstock into $(VENV): about 200 MB, and only this first time..."
+	@echo "installing Penstock into $(VENV): about 450 MB, and only this first time..."
 	@$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
-	@echo "installing Penstock and its test tools into $(VENV): about 300 MB, and only this first time..."
+	@echo "installing Penstock and its test tools into $(VENV): about 850 MB, and only this first time..."
 	@$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
