@@ -122,11 +122,11 @@ async def test_a_dry_run_that_nobody_takes_is_answered_in_time(penstock: Penstoc
 async def test_a_dry_run_whose_runner_is_killed_is_taken_once_more(
     penstock: Penstock, connection: Connection, tmp_path: Path
 ) -> None:
-    _, runner = await penstock.start(lease_s=2)
+    _, runner = await penstock.start(lease_s=5)
     asking = asyncio.create_task(dry_run(penstock, "steps", variables={"seconds": 1, "diary": str(tmp_path / "diary")}))
     await eventually(lambda: diary_of(tmp_path / "diary"), timeout=10)
     await runner.end(signal.SIGKILL)
-    await penstock.start_runner(lease_s=2)
+    await penstock.start_runner(lease_s=5)
 
     answer = await asking
 

@@ -183,6 +183,10 @@ async def test_a_runner_that_is_killed_between_upload_and_commit_leaves_an_orpha
         marker.touch()
         await eventually(lambda: len(objects_in(store)) == 1, timeout=10)
         await runner.end(signal.SIGKILL)
+        await connection.execute(  # what waits for the lock would be committed although nobody hears of it
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'penstock runner'"
+        )
     await penstock.start_runner(store=store)
 
     run = await penstock.ended(run_id)
