@@ -339,6 +339,40 @@ CREATE FUNCTION uuid_hour(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE ST
     SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 3600000 * 3600)
 $$;
 
+-- The hours from a full one on that are not closed, as far as there may be runs in them.
+CREATE FUNCTION open_hours(since timestamptz) RETURNS SETOF timestamptz LANGUAGE sql STABLE AS $$
+    SELECT h.hour
+    FROM generate_series(
+        greatest(since, uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1))), now(), interval '1 hour'
+    ) AS h (hour)
+    WHERE NOT EXISTS (SELECT 1 FROM tallies t WHERE t.pipeline_id = '' AND t.hour = h.hour)
+$$;
+
+-- What every hour from a full one on counts, of one pipeline or of all (''): closed hours by their tallies, open ones live.
+CREATE FUNCTION hourly(since timestamptz, pipeline text)
+RETURNS TABLE (hour timestamptz, success bigint, failed bigint, cancelled bigint, running bigint, queued bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT t.hour, t.success::bigint, t.failed::bigint, t.cancelled::bigint, 0::bigint, 0::bigint
+    FROM tallies t
+    WHERE t.pipeline_id = pipeline AND t.hour >= since
+    UNION ALL
+    SELECT open.hour, counted.*
+    FROM open_hours(since) AS open (hour)
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'),
+               count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'running'),
+               count(*) FILTER (WHERE state = 'queued')
+        FROM (
+            SELECT state FROM runs
+            WHERE pipeline = '' AND id >= uuid_floor(open.hour) AND id < uuid_floor(open.hour + interval '1 hour')
+            UNION ALL
+            SELECT state FROM runs
+            WHERE pipeline <> '' AND pipeline_id = pipeline
+              AND id >= uuid_floor(open.hour) AND id < uuid_floor(open.hour + interval '1 hour')
+        ) of_the_hour
+    ) counted
+$$;
+
 -- A person who overrules the state of a run that was counted moves it from one count to the other. The lock keeps this
 -- apart from the closing of hours, which would count what it cannot see yet.
 CREATE FUNCTION recount_marked_run() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -379,6 +413,14 @@ CREATE TABLE purges (
     CONSTRAINT a_purge_that_is_done_has_finished CHECK ((phase = 'done') = (finished_at IS NOT NULL))
 );
 CREATE INDEX purges_under_way ON purges (id) WHERE finished_at IS NULL;
+
+CREATE VIEW purges_now AS
+SELECT id, days, older_than, requested_by, automatic_on IS NOT NULL AS is_automatic, phase,
+       CASE phase WHEN 'done' THEN 1
+                  WHEN 'runs' THEN least(0.9, 0.9 * runs_seen / greatest(runs_before, 1))
+                  ELSE 0.9 END::float8 AS progress,
+       runs, events, changes, log_lines, outputs, partitions, created_at, finished_at
+FROM purges;
 
 -- Purged runs whose files in the object store are still to be deleted.
 CREATE TABLE discarded_runs (

@@ -6,24 +6,10 @@ ON CONFLICT (automatic_on) DO NOTHING
 RETURNING id
 
 -- name: get -> Purge
-SELECT id, days, older_than, requested_by, automatic_on IS NOT NULL AS is_automatic, phase,
-       CASE phase WHEN 'done' THEN 1
-                  WHEN 'runs' THEN least(0.9, 0.9 * runs_seen / greatest(runs_before, 1))
-                  ELSE 0.9 END::float8 AS progress,
-       runs, events, changes, log_lines, outputs, partitions, created_at, finished_at
-FROM purges
-WHERE id = $1
+SELECT * FROM purges_now WHERE id = $1
 
 -- name: page -> Purge
-SELECT id, days, older_than, requested_by, automatic_on IS NOT NULL AS is_automatic, phase,
-       CASE phase WHEN 'done' THEN 1
-                  WHEN 'runs' THEN least(0.9, 0.9 * runs_seen / greatest(runs_before, 1))
-                  ELSE 0.9 END::float8 AS progress,
-       runs, events, changes, log_lines, outputs, partitions, created_at, finished_at
-FROM purges
-WHERE id < $1
-ORDER BY id DESC
-LIMIT $2
+SELECT * FROM purges_now WHERE id < $1 ORDER BY id DESC LIMIT $2
 
 -- name: now
 SELECT clock_timestamp()

@@ -27,11 +27,7 @@ async def hours(db: Db, since: dt.datetime) -> list[Hour]:
 async def days(db: Db, first: dt.date, *, pipeline_id: str | None) -> list[Day]:
     """Read the counts of each day since the first in which there are runs, of all pipelines or of one."""
     since = dt.datetime.combine(first, dt.time(), dt.UTC)
-    if pipeline_id is None:
-        rows = await db.fetch(SQL["days"], since)
-    else:
-        rows = await db.fetch(SQL["days_of_pipeline"], since, pipeline_id)
-    return [msgspec.convert(row, Day) for row in rows]
+    return [msgspec.convert(row, Day) for row in await db.fetch(SQL["days"], since, pipeline_id or "")]
 
 
 async def failing(db: Db, since: dt.datetime, *, limit: int) -> list[Failing]:

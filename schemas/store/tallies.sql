@@ -44,103 +44,26 @@ WITH bounds AS (
 SELECT count(*) FROM closed WHERE pipeline_id = ''
 
 -- name: hours -> Hour
--- The counts of each hour from $1 on in which there are runs: those that are closed from their tallies, the others counted.
-WITH open AS (
-    SELECT h.hour
-    FROM generate_series(
-        greatest($1::timestamptz, uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1))), now(), interval '1 hour'
-    ) AS h (hour)
-    WHERE NOT EXISTS (SELECT 1 FROM tallies t WHERE t.pipeline_id = '' AND t.hour = h.hour)
-)
-SELECT hour, success::bigint, failed::bigint, cancelled::bigint, 0::bigint AS running, 0::bigint AS queued
-FROM tallies
-WHERE pipeline_id = '' AND hour >= $1
-UNION ALL
-SELECT open.hour, r.*
-FROM open
-CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'),
-           count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'running'),
-           count(*) FILTER (WHERE state = 'queued')
-    FROM runs
-    WHERE id >= uuid_floor(open.hour) AND id < uuid_floor(open.hour + interval '1 hour')
-) r
+-- The counts of each hour from $1 on in which there are runs.
+SELECT * FROM hourly($1, '')
 
 -- name: days -> Day
--- The same for each day of UTC.
-WITH open AS (
-    SELECT h.hour
-    FROM generate_series(
-        greatest($1::timestamptz, uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1))), now(), interval '1 hour'
-    ) AS h (hour)
-    WHERE NOT EXISTS (SELECT 1 FROM tallies t WHERE t.pipeline_id = '' AND t.hour = h.hour)
-)
+-- The same for each day of UTC, of the pipeline $2, or of all when that is empty.
 SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(success)::bigint AS success, sum(failed)::bigint AS failed,
        sum(cancelled)::bigint AS cancelled, sum(running)::bigint AS running, sum(queued)::bigint AS queued,
        sum(success + failed + cancelled + running + queued)::bigint AS total
-FROM (
-    SELECT hour, success::bigint, failed::bigint, cancelled::bigint, 0::bigint AS running, 0::bigint AS queued
-    FROM tallies
-    WHERE pipeline_id = '' AND hour >= $1
-    UNION ALL
-    SELECT open.hour, r.*
-    FROM open
-    CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'),
-               count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'running'),
-               count(*) FILTER (WHERE state = 'queued')
-        FROM runs
-        WHERE id >= uuid_floor(open.hour) AND id < uuid_floor(open.hour + interval '1 hour')
-    ) r
-) counted
-GROUP BY 1
-ORDER BY 1
-
--- name: days_of_pipeline -> Day
--- The same for one pipeline.
-WITH open AS (
-    SELECT h.hour
-    FROM generate_series(
-        greatest($1::timestamptz, uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1))), now(), interval '1 hour'
-    ) AS h (hour)
-    WHERE NOT EXISTS (SELECT 1 FROM tallies t WHERE t.pipeline_id = '' AND t.hour = h.hour)
-)
-SELECT (hour AT TIME ZONE 'UTC')::date AS date, sum(success)::bigint AS success, sum(failed)::bigint AS failed,
-       sum(cancelled)::bigint AS cancelled, sum(running)::bigint AS running, sum(queued)::bigint AS queued,
-       sum(success + failed + cancelled + running + queued)::bigint AS total
-FROM (
-    SELECT hour, success::bigint, failed::bigint, cancelled::bigint, 0::bigint AS running, 0::bigint AS queued
-    FROM tallies
-    WHERE pipeline_id = $2 AND hour >= $1
-    UNION ALL
-    SELECT open.hour, r.*
-    FROM open
-    CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE state = 'success'), count(*) FILTER (WHERE state = 'failed'),
-               count(*) FILTER (WHERE state = 'cancelled'), count(*) FILTER (WHERE state = 'running'),
-               count(*) FILTER (WHERE state = 'queued')
-        FROM runs
-        WHERE pipeline_id = $2 AND id >= uuid_floor(open.hour) AND id < uuid_floor(open.hour + interval '1 hour')
-    ) r
-) counted
+FROM hourly($1, $2)
 GROUP BY 1
 ORDER BY 1
 
 -- name: failing -> Failing
 -- Which pipelines failed most often since $1: in closed hours by their tallies, in the others by counting.
-WITH open AS (
-    SELECT h.hour
-    FROM generate_series(
-        greatest($1::timestamptz, uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1))), now(), interval '1 hour'
-    ) AS h (hour)
-    WHERE NOT EXISTS (SELECT 1 FROM tallies t WHERE t.pipeline_id = '' AND t.hour = h.hour)
-)
 SELECT pipeline_id, sum(failed)::bigint AS failed
 FROM (
     SELECT pipeline_id, failed FROM tallies WHERE failed > 0 AND hour >= $1 AND pipeline_id <> ''
     UNION ALL
     SELECT r.pipeline_id, r.failed
-    FROM open
+    FROM open_hours($1) AS open (hour)
     CROSS JOIN LATERAL (
         SELECT pipeline_id, count(*) AS failed
         FROM runs
