@@ -26,7 +26,7 @@ from schemas.pipelines import Pipeline
 from schemas.queue import Doorbell, Ring
 from schemas.schedules import Schedule
 from schemas.states import RunState
-from schemas.store import audit, backfills, pipelines, schedules
+from schemas.store import audit, backfills, pipelines, runs, schedules
 from schemas.store.db import Database
 
 SHOWN_DATES = 10
@@ -144,14 +144,15 @@ class Backfills:
         """Cancel what waits and ask what runs to end; raises NotFound, or Conflict when all has ended."""
         backfill_id = await self.find(key)
         async with self._db.transaction() as transaction:
-            by_state = await backfills.cancel(transaction, backfill_id)
-            if by_state is not None:
+            if is_cancelled := await backfills.cancel(transaction, backfill_id):
+                states = await runs.cancel_all(transaction, await backfills.active(transaction, backfill_id))
                 await audit.record(transaction, caller, Action.BACKFILL_CANCEL, _subject(backfill_id), {})
-        if by_state is None:
+        if not is_cancelled:
             raise _ended(key, (await self.get(key)).state)
-        if by_state[RunState.RUNNING]:
-            await self._doorbell.announce(self._channels.cancel, by_state[RunState.RUNNING])
-        self._doorbell.tell(by_state[RunState.CANCELLED][:MOST_TOLD])
+        if running := [run_id for run_id, state in states.items() if state is RunState.RUNNING]:
+            await self._doorbell.announce(self._channels.cancel, running)
+        cancelled = [run_id for run_id, state in states.items() if state is RunState.CANCELLED]
+        self._doorbell.tell(cancelled[:MOST_TOLD])
         return await self.get(key)
 
     async def _schedule(self, pipeline_id: str, key: str | None) -> Schedule | None:

@@ -7,7 +7,6 @@ import msgspec
 from schemas.backfills import Backfill, PlannedBackfill
 from schemas.errors import NotFound
 from schemas.ids import id_or_number
-from schemas.states import RunState
 from schemas.store.db import Db, queries
 
 SQL = queries("backfills")
@@ -78,10 +77,11 @@ async def waiting(db: Db, backfill_id: uuid.UUID) -> list[tuple[uuid.UUID, int, 
     return [tuple(row) for row in await db.fetch(SQL["waiting"], backfill_id)]
 
 
-async def cancel(db: Db, backfill_id: uuid.UUID) -> dict[RunState, list[uuid.UUID]] | None:
-    """Cancel what waits and ask what runs to end: the runs by their state now; None when nothing was left to cancel."""
-    rows = await db.fetch(SQL["cancel"], backfill_id)
-    if not rows:
-        return None
-    states = (RunState.CANCELLED, RunState.RUNNING)
-    return {state: [row["id"] for row in rows if row["state"] == state] for state in states}
+async def cancel(db: Db, backfill_id: uuid.UUID) -> bool:
+    """End a backfill; False when all its runs have ended or it is cancelled. The active ones are left to the caller."""
+    return await db.fetchval(SQL["cancel"], backfill_id) is not None
+
+
+async def active(db: Db, backfill_id: uuid.UUID) -> list[uuid.UUID]:
+    """Find its runs that have not ended."""
+    return [row["id"] for row in await db.fetch(SQL["active"], backfill_id)]

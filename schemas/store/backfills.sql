@@ -52,30 +52,12 @@ CROSS JOIN LATERAL (
 ) r
 
 -- name: cancel
--- End a backfill: its queued runs are cancelled here and now, running ones are asked to end. Nothing when it has ended.
-WITH backfill AS (
-    UPDATE backfills b SET cancelled_at = clock_timestamp()
-    WHERE b.id = $1 AND b.cancelled_at IS NULL
-      AND EXISTS (SELECT 1 FROM runs WHERE backfill_id = b.id AND state IN ('queued', 'running'))
-    RETURNING b.id
-), target AS MATERIALIZED (
-    SELECT r.id FROM runs r
-    JOIN backfill b ON b.id = r.backfill_id
-    WHERE r.state IN ('queued', 'running')
-    ORDER BY r.id
-    FOR UPDATE OF r
-), asked AS (
-    UPDATE runs r SET
-        cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
-        state = CASE r.state WHEN 'queued' THEN 'cancelled' ELSE r.state END,
-        finished_at = CASE r.state WHEN 'queued' THEN clock_timestamp() END,
-        epoch = r.epoch + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END,
-        seq = r.seq + CASE r.state WHEN 'queued' THEN 1 ELSE 0 END
-    FROM target
-    WHERE r.id = target.id
-    RETURNING r.id, r.state, r.seq, r.attempt
-), change AS (
-    INSERT INTO changes (run_id, seq, kind, state, attempt)
-    SELECT id, seq, 'run', state, attempt FROM asked WHERE state = 'cancelled'
-)
-SELECT id, state FROM asked
+-- End a backfill, unless all its runs have ended: nothing of it begins any more.
+UPDATE backfills b SET cancelled_at = clock_timestamp()
+WHERE b.id = $1 AND b.cancelled_at IS NULL
+  AND EXISTS (SELECT 1 FROM runs WHERE backfill_id = b.id AND state IN ('queued', 'running'))
+RETURNING b.id
+
+-- name: active
+-- Its runs that have not ended.
+SELECT id FROM runs WHERE backfill_id = $1 AND state IN ('queued', 'running')

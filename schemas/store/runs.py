@@ -42,7 +42,8 @@ async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
 
 async def get(db: Db, key: str, *, largest_body: int) -> RunRow:
     """Read a run by its id or its number; raises NotFound."""
-    row = await db.fetchrow(SQL["get"], *id_or_number(key), largest_body)
+    run_id, number = id_or_number(key)
+    row = await db.fetchrow(SQL["rows"], [run_id], number, largest_body)
     if row is None:
         raise NotFound(f"There is no run {key}.")
     return msgspec.convert(row, RunRow)
@@ -82,7 +83,7 @@ async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int
 
 async def of_ids(db: Db, run_ids: Sequence[uuid.UUID], *, largest_body: int) -> list[RunRow]:
     """Read runs, the newest first."""
-    rows = await db.fetch(SQL["rows"], run_ids, largest_body) if run_ids else []
+    rows = await db.fetch(SQL["rows"], run_ids, None, largest_body) if run_ids else []
     return [msgspec.convert(row, RunRow) for row in rows]
 
 
@@ -114,8 +115,12 @@ async def of_events(db: Db, event_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, l
 
 async def cancel(db: Db, run_id: uuid.UUID) -> RunState | None:
     """Ask a run to end and return its state now; None when it has ended already."""
-    state = await db.fetchval(SQL["cancel"], run_id)
-    return None if state is None else RunState(state)
+    return (await cancel_all(db, [run_id])).get(run_id)
+
+
+async def cancel_all(db: Db, run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RunState]:
+    """Ask runs to end and return the states now of those that had not."""
+    return {row["id"]: RunState(row["state"]) for row in await db.fetch(SQL["cancel"], run_ids)}
 
 
 async def count_active(db: Db) -> dict[RunState, int]:

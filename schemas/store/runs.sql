@@ -17,18 +17,6 @@ SELECT id FROM run
 -- name: by_key
 SELECT id FROM runs WHERE pipeline_id = $1 AND run_key = $2
 
--- name: get -> RunRow
--- By id or by number; $3 is the largest event body, in bytes, that comes along.
-SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
-       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
-       e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
-       CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
-       CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
-FROM runs r
-LEFT JOIN events e ON e.id = r.event_id
-WHERE r.id = $1::uuid OR r.number = $2::bigint
-
 -- name: find
 -- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $4 of them,
 -- and the last of those is returned even when it does not match. `$1 = ...` is decided before a branch is begun, so that
@@ -88,16 +76,16 @@ ORDER BY id DESC
 LIMIT $5
 
 -- name: rows -> RunRow
--- These runs, the newest first; $2 is the largest event body, in bytes, that comes along.
+-- The runs with these ids or this number, the newest first; $3 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
        r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
        r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
-       CASE WHEN length(e.body) > $2 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
-       CASE WHEN length(e.body) <= $2 THEN e.body END AS event_body
+       CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
+       CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
-WHERE r.id = ANY ($1::uuid[])
+WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint
 ORDER BY r.id DESC
 
 -- name: of_events
@@ -108,9 +96,9 @@ WHERE event_id = ANY ($1::uuid[]) AND origin = 'event'
 ORDER BY event_id, item
 
 -- name: cancel
--- A queued run is cancelled here and now; a running one is asked to end, and its owner ends it.
-WITH target AS (
-    SELECT id FROM runs WHERE id = $1 AND state IN ('queued', 'running') FOR UPDATE
+-- Queued runs are cancelled here and now; running ones are asked to end, and their owners end them.
+WITH target AS MATERIALIZED (
+    SELECT id FROM runs WHERE id = ANY ($1::uuid[]) AND state IN ('queued', 'running') ORDER BY id FOR UPDATE
 ), asked AS (
     UPDATE runs r SET
         cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
@@ -125,11 +113,12 @@ WITH target AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', state, attempt FROM asked WHERE state = 'cancelled'
 )
-SELECT state FROM asked
+SELECT id, state FROM asked
 
 -- name: block_runs -> BlockRun
 -- The blocks of a run that have begun.
-SELECT block_id, nullif(map_index, -1) AS map_index, state, attempt, row_count, queue_ms, duration_ms, started_at, finished_at, coalesce(error, 'null') AS error
+SELECT block_id, nullif(map_index, -1) AS map_index, state, attempt, row_count, queue_ms, duration_ms, started_at,
+       finished_at, coalesce(error, 'null') AS error
 FROM block_runs
 WHERE run_id = $1
 
