@@ -57,7 +57,7 @@ class Catalog:
         return (await pipelines.get(self._db, pipeline_id)).masked()
 
     async def span_pipelines(self, span: Span, *, q: str | None = None) -> Counted[Pipeline]:
-        """Read a part of the pipelines by name, and how many there are."""
+        """Read a part of the pipelines by id, and how many there are."""
         found = await pipelines.list_span(self._db, span, q=q)
         return Counted([pipeline.masked() for pipeline in found.items], found.total)
 

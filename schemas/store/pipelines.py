@@ -82,7 +82,7 @@ async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> 
 
 
 async def list_span(db: Db, span: Span, *, q: str | None) -> Counted[Pipeline]:
-    """Read a part of the pipelines by name, and how many there are."""
+    """Read a part of the pipelines by id, and how many there are."""
     rows = await db.fetch(SQL["span"], q, span.offset, span.limit)
     total = await db.fetchval(SQL["count"], q, MOST_COUNTED)
     return Counted([msgspec.convert(row, Pipeline) for row in rows], total)
@@ -97,7 +97,7 @@ async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline | None:
 async def update(db: Db, pipeline: Pipeline) -> Pipeline:
     """Write what a user may change of a pipeline; raises NotFound when it is gone."""
     settings = pipeline.is_paused, pipeline.on_paused, pipeline.max_active_runs, pipeline.notify
-    row = await db.fetchrow(SQL["update"], pipeline.id, *settings)
+    row = await db.fetchrow(SQL["update"], pipeline.id, *settings, pipeline.name, pipeline.description)
     if row is None:
         raise NotFound(f"There is no pipeline {pipeline.id!r}.")
     return msgspec.convert(row, Pipeline)

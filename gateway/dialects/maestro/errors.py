@@ -61,11 +61,6 @@ def missing_id() -> Refused:
     return Refused("pipeline_id is required")
 
 
-def not_a_cron() -> Refused:
-    """Say what a cron is."""
-    return Refused("Property cron is a cron expression, or null")
-
-
 def read_only(name: str) -> Refused:
     """Say that PATCH does not change this property."""
     return Refused(f"Property {name} is read only")
