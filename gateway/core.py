@@ -21,6 +21,7 @@ from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.dry_runs import DryRuns
 from gateway.feed import Feed
+from gateway.incoming import Incoming
 from gateway.inspector import Inspector
 from gateway.logs import Logs
 from gateway.metrics import Metrics
@@ -29,7 +30,6 @@ from gateway.overviews import Overviews
 from gateway.purging import Purging
 from gateway.registry import Registry
 from gateway.runs import Runs
-from gateway.sources import Incoming
 from gateway.tail import Tail
 from gateway.urls import Urls
 from schemas import queue

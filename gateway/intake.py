@@ -10,7 +10,8 @@ from functools import lru_cache
 import msgspec
 
 from gateway.credentials import TOKEN_PREFIX
-from gateway.sources import Facts, Incoming, discover
+from gateway.incoming import Incoming
+from gateway.sources import Facts, discover
 from schemas import payload
 from schemas.events import Delivery, fit_dedupe_key
 from schemas.ids import new_id
@@ -45,7 +46,7 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     facts = source.read(incoming)
     verdict, reason = Verdict.ACCEPTED, None
     if facts.handshake:
-        verdict, reason = Verdict.HANDSHAKE, f"{facts.handshake} is a handshake"
+        verdict, reason = Verdict.HANDSHAKE, f"{facts.handshake.kind} is a handshake"
     elif gate.is_paused and gate.on_paused is OnPaused.REJECT:
         verdict, reason = Verdict.FILTERED, PAUSED
     dedupe_key = fit_dedupe_key(facts.delivery_id) if facts.delivery_id else None

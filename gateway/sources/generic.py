@@ -1,12 +1,7 @@
 """Any system that can POST: the token is the proof."""
 
 from gateway import delivery_ids
-from gateway.sources import Facts, Incoming, Source
-from schemas.schedules import SourceConfig
-
-
-def _verify(_incoming: Incoming, _config: SourceConfig) -> None:
-    """The token in the request was proof enough."""
+from gateway.sources import Facts, Incoming, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
@@ -15,4 +10,15 @@ def _read(incoming: Incoming) -> Facts:
     )
 
 
-source = Source(name="generic", title="Any system that can POST", needs_secret=False, verify=_verify, read=_read)
+source = Source(
+    name="generic",
+    title="Any system that can POST",
+    read=_read,
+    setup="POST to the URL of a token, or send the token as `Authorization: Bearer` or `X-Penstock-Token`.",
+    samples={
+        "order": Sample(
+            headers={"content-type": "application/json", "idempotency-key": "{uuid}"},
+            body=b'{"order": 4711, "state": "paid"}',
+        )
+    },
+)
