@@ -1,6 +1,7 @@
 """The table `schedules`."""
 
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 
@@ -65,6 +66,12 @@ async def list_page(
     """Read the newest schedules before the cursor `before`."""
     rows = await db.fetch(SQL["page"], before, pipeline_id, source, q, limit)
     return [msgspec.convert(row, Schedule) for row in rows]
+
+
+async def timed_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, Schedule]:
+    """Read the oldest schedule of kind time of each of these pipelines that has any."""
+    rows = await db.fetch(SQL["timed_of_pipelines"], pipeline_ids)
+    return {row["pipeline_id"]: msgspec.convert(row, Schedule) for row in rows}
 
 
 async def update(db: Db, schedule: Schedule) -> Schedule:
