@@ -40,7 +40,7 @@ LIMIT $5
 -- The oldest schedule of kind time of each of these pipelines: what other products call the schedule of a pipeline.
 SELECT DISTINCT ON (pipeline_id)
        id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       body_limit, cron, every_s, timezone, start_at, end_at,
+       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
        (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
        (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
