@@ -18,6 +18,8 @@ from gateway.errors import exception_handlers
 from schemas.settings import MAX_BODY_LIMIT, Settings
 
 _HANDLERS = (
+    hooks.greeting_with_token,  # before the hooks, for which Litestar would add OPTIONS by itself
+    hooks.greeting_with_header,
     hooks.hook_with_token,
     hooks.hook_with_header,
     answers.call_back,

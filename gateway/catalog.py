@@ -267,8 +267,12 @@ def _check_source(name: str, config: SourceConfig) -> None:
         raise Invalid(
             f"There is no source {name!r}; there are {known}.", errors=(FieldError("/source", f"one of {known}"),)
         )
-    if source.needs_secret and not config.secrets:
-        raise Invalid(
-            f"Source {name} signs what it sends: give the secret that you set there.",
-            errors=(FieldError("/source_config/secrets", "at least one secret"),),
-        )
+    ways = [scheme.needs for scheme in source.schemes]
+    given = {field for field in config.__struct_fields__ if getattr(config, field) and field != "mode"}
+    known_fields = {field for scheme in source.schemes for field in (*scheme.needs, *scheme.takes)} | set(source.takes)
+    if unknown := sorted(given - known_fields):
+        errors = tuple(FieldError(f"/source_config/{field}", f"source {name} does not take it") for field in unknown)
+        raise Invalid(errors=errors)
+    if ways and not (source.is_optional and not given) and not any(given.issuperset(needs) for needs in ways):
+        errors = tuple(FieldError(f"/source_config/{field}", "is missing") for field in dict.fromkeys(sum(ways, ())))
+        raise Invalid(f"Source {name} signs what it sends: give what you set there.", errors=errors)

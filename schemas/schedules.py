@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -11,38 +11,84 @@ from schemas.errors import FieldError, Invalid
 from schemas.notify import MASK, Notify
 from schemas.pipelines import PipelineId
 from schemas.settings import MAX_BODY_LIMIT
-from schemas.states import OnPaused, Overlap, ScheduleKind
+from schemas.states import OnPaused, Overlap, ScheduleKind, VerificationMode
 from schemas.timetables import Timetable
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Secret = Annotated[str, Meta(min_length=1, max_length=1000)]
+HeaderName = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[A-Za-z0-9-]+$")]
+Host = Annotated[str, Meta(min_length=1, max_length=253, pattern="^[A-Za-z0-9.:-]+$")]
 BodyLimit = Annotated[int, Meta(ge=1, le=MAX_BODY_LIMIT)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Span = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 Timeout = Annotated[float, Meta(gt=0, le=366 * 86_400)]
+CelText = Annotated[str, Meta(min_length=1, max_length=10_000)]
+Mapping = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=200)], CelText], Meta(max_length=200)]
 Jitter = Annotated[int, Meta(ge=0, le=86_400)]
 Cron = Annotated[str, Meta(min_length=1, max_length=200)]
 TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
 Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
+class SignatureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How source `hmac` finds and makes a signature.
+
+    `template` is what is signed: any text with `{body}` and, when their headers are named, `{timestamp}` and `{id}`.
+    """
+
+    header: HeaderName
+    prefix: Annotated[str, Meta(max_length=50)] = ""
+    template: Annotated[str, Meta(max_length=200, pattern=r"\{body\}")] = "{body}"
+    algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    key_encoding: Literal["text", "base64", "hex"] = "text"
+    timestamp_header: HeaderName | None = None
+    id_header: HeaderName | None = None
+    event_type_header: HeaderName | None = None
+    tolerance_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
+
+
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What verifying a sender needs; every secret is live at once, so that a sender can rotate."""
+    """What verifying a sender needs; every secret is live at once, so that a sender can rotate.
+
+    In the mode `observe` a delivery that cannot be verified is let in, and what `strict` would have said is written
+    down with it. `public_key` is hex (Discord) or `whpk_...` (Standard Webhooks v1a); `certificate_hosts` and
+    `jwks_url` replace where SNS's certificates and Google's keys may come from.
+    """
 
     secrets: tuple[Secret, ...] = ()
+    mode: VerificationMode = VerificationMode.STRICT
+    public_key: Annotated[str, Meta(max_length=2000)] = ""
+    verify_token: Annotated[str, Meta(max_length=1000)] = ""
+    audience: Annotated[str, Meta(max_length=2000)] = ""
+    email: Annotated[str, Meta(max_length=320)] = ""
+    jwks_url: Annotated[str, Meta(max_length=2000, pattern="^(https?://|$)")] = ""
+    certificate_hosts: Annotated[tuple[Host, ...], Meta(max_length=20)] = ()
+    topics: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
+    signature: SignatureConfig | None = None
 
     def masked(self) -> "SourceConfig":
-        return msgspec.structs.replace(self, secrets=(MASK,) * len(self.secrets))
+        return msgspec.structs.replace(
+            self, secrets=(MASK,) * len(self.secrets), verify_token=self.verify_token and MASK
+        )
 
     def unmasked(self, old: "SourceConfig | None" = None) -> "SourceConfig":
         """Put old secrets in the places of masks that a client sends back; raises Invalid where there was none."""
-        before = () if old is None else old.secrets
+        known = old or SourceConfig()
         for place, secret in enumerate(self.secrets):
-            if secret == MASK and place >= len(before):
-                pointer = f"/source_config/secrets/{place}"
-                raise Invalid(errors=(FieldError(pointer, "there is none yet that this mask could stand for"),))
-        kept = (before[at] if secret == MASK else secret for at, secret in enumerate(self.secrets))
-        return msgspec.structs.replace(self, secrets=tuple(kept))
+            if secret == MASK and place >= len(known.secrets):
+                raise _unknown_mask(f"/source_config/secrets/{place}")
+        if self.verify_token == MASK and not known.verify_token:
+            raise _unknown_mask("/source_config/verify_token")
+        return msgspec.structs.replace(
+            self,
+            secrets=tuple(known.secrets[at] if secret == MASK else secret for at, secret in enumerate(self.secrets)),
+            verify_token=known.verify_token if self.verify_token == MASK else self.verify_token,
+        )
+
+
+def _unknown_mask(pointer: str) -> Invalid:
+    return Invalid(errors=(FieldError(pointer, "there is none yet that this mask could stand for"),))
 
 
 class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +99,10 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     kind: ScheduleKind = ScheduleKind.API
     source: Name = "generic"
     source_config: SourceConfig = SourceConfig()
+    filter: CelText | None = None
+    mapping: Mapping = {}
+    dedupe: CelText | None = None
+    split: bool = False
     variables: dict[str, Any] = {}
     is_paused: bool = False
     on_paused: OnPaused = OnPaused.QUEUE
@@ -78,6 +128,10 @@ class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: Name | UnsetType = UNSET
     source: Name | UnsetType = UNSET
     source_config: SourceConfig | UnsetType = UNSET
+    filter: CelText | UnsetType | None = UNSET
+    mapping: Mapping | UnsetType = UNSET
+    dedupe: CelText | UnsetType | None = UNSET
+    split: bool | UnsetType = UNSET
     variables: dict[str, Any] | UnsetType = UNSET
     is_paused: bool | UnsetType = UNSET
     on_paused: OnPaused | UnsetType = UNSET
@@ -110,6 +164,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     kind: ScheduleKind
     source: str
     source_config: SourceConfig
+    filter: str | None
+    mapping: dict[str, str]
+    dedupe: str | None
+    split: bool
     variables: msgspec.Raw
     is_paused: bool
     on_paused: OnPaused
@@ -155,6 +213,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int | None
     is_paused: bool
     on_paused: OnPaused
+    filter: str | None = None
+    mapping: dict[str, str] = {}
+    dedupe: str | None = None
+    split: bool = False
+    rules_id: uuid.UUID | None = None
+    params_schema: dict[str, Any] | None = None
     queue: str
 
 

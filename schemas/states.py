@@ -49,6 +49,13 @@ class CallbackOn(StrEnum):
     CANCEL = "cancel"
 
 
+class VerificationMode(StrEnum):
+    """What becomes of a delivery that cannot be verified: it is refused, or let in with a note."""
+
+    STRICT = "strict"
+    OBSERVE = "observe"
+
+
 class Verdict(StrEnum):
     """What the gateway decided about a delivery."""
 

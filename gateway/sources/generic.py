@@ -1,12 +1,7 @@
 """Any system that can POST: the token is the proof."""
 
 from gateway import delivery_ids
-from gateway.sources import Facts, Incoming, Source
-from schemas.schedules import SourceConfig
-
-
-def _verify(_incoming: Incoming, _config: SourceConfig) -> None:
-    """The token in the request was proof enough."""
+from gateway.sources import Facts, Incoming, Item, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
@@ -15,4 +10,21 @@ def _read(incoming: Incoming) -> Facts:
     )
 
 
-source = Source(name="generic", title="Any system that can POST", needs_secret=False, verify=_verify, read=_read)
+def _split(incoming: Incoming) -> list[Item]:
+    document = incoming.document
+    return [Item(payload=element) for element in (document if isinstance(document, list) else [document])]
+
+
+source = Source(
+    name="generic",
+    title="Any system that can POST",
+    read=_read,
+    split=_split,
+    setup="POST to the URL of a token, or send the token as `Authorization: Bearer` or `X-Penstock-Token`.",
+    samples={
+        "order": Sample(
+            headers={"content-type": "application/json", "idempotency-key": "{uuid}"},
+            body=b'{"order": 4711, "state": "paid"}',
+        )
+    },
+)

@@ -5,21 +5,8 @@ has the same X-GitHub-Delivery; GitHub never retries by itself.
 """
 
 from gateway import delivery_ids
-from gateway.sources import Facts, Incoming, Source
-from gateway.verification import check_hmac_sha256
-from schemas.schedules import SourceConfig
-
-SIGNATURE_HEADER = "X-Hub-Signature-256"
-
-
-def _verify(incoming: Incoming, config: SourceConfig) -> None:
-    check_hmac_sha256(
-        incoming.headers.get(SIGNATURE_HEADER.lower()),
-        incoming.body,
-        secrets=config.secrets,
-        header=SIGNATURE_HEADER,
-        prefix="sha256=",
-    )
+from gateway.schemes.hmacs import Hmac
+from gateway.sources import Facts, Handshake, Incoming, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
@@ -27,8 +14,20 @@ def _read(incoming: Incoming) -> Facts:
     return Facts(
         event_type=event_type,
         delivery_id=delivery_ids.find(incoming.headers, incoming.body),
-        handshake="ping" if event_type == "ping" else None,
+        handshake=Handshake(kind="ping") if event_type == "ping" else None,
     )
 
 
-source = Source(name="github", title="GitHub", needs_secret=True, verify=_verify, read=_read)
+source = Source(
+    name="github",
+    title="GitHub",
+    schemes=(Hmac(header="X-Hub-Signature-256", prefix="sha256="),),
+    read=_read,
+    setup="Settings > Webhooks > Add webhook: the URL of a token as Payload URL, and the secret of the schedule.",
+    samples={
+        "push": Sample(
+            headers={"content-type": "application/json", "x-github-event": "push", "x-github-delivery": "{uuid}"},
+            body=b'{"ref": "refs/heads/main", "repository": {"full_name": "octo-org/octo-repo"}, "commits": []}',
+        )
+    },
+)

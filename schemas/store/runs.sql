@@ -99,9 +99,11 @@ LIMIT $5
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
        r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
        r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
-       e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
-       CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
-       CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
+       CASE WHEN r.event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
+       length(coalesce(r.event_item, e.body)) AS event_size,
+       CASE WHEN length(coalesce(r.event_item, e.body)) > $3 OR r.event_item IS NULL AND e.kind = 'binary'
+            THEN encode(sha256(coalesce(r.event_item, e.body)), 'hex') END AS event_sha256,
+       CASE WHEN length(coalesce(r.event_item, e.body)) <= $3 THEN coalesce(r.event_item, e.body) END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint

@@ -7,27 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import sources
-from gateway.sources import Facts, Incoming, Source
+from gateway.sources import Incoming, Source
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
-from tests.captured_requests import SOURCES, captured, read_config, read_request
+from tests.captured_requests import SOURCES, captured, read_config, read_expected, read_request, show
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
 HELLO_SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-CLOUD_EVENT = "cloudevent:/storage/incoming\nA234-1234-1234"
-FACTS = {
-    "generic/cloudevent_binary.http": Facts(event_type="com.example.object.created", delivery_id=CLOUD_EVENT),
-    "generic/cloudevent_structured.http": Facts(delivery_id=CLOUD_EVENT),
-    "generic/empty.http": Facts(),
-    "generic/form.http": Facts(),
-    "generic/json.http": Facts(delivery_id="key:order-4711-paid"),
-    "github/form.http": Facts(event_type="push", delivery_id="github:8d1a7f4e-7722-11e9-9f3c-2a6c1d5b0e77"),
-    "github/ping.http": Facts(
-        event_type="ping", delivery_id="github:0f2f2b70-7722-11e9-8d7f-6b5a4d8a7c1e", handshake="ping"
-    ),
-    "github/push.http": Facts(event_type="push", delivery_id="github:72d3162e-cc78-11e3-81ab-4c9367dc0958"),
-}
 
 
 def source_of(name: str) -> Source:
@@ -45,19 +32,15 @@ def test_a_captured_request_is_verified_and_read(name: str) -> None:
     source.verify(request, read_config(source.name))
 
     assert int(request.headers.get("content-length", "0")) == len(request.body)
-    assert source.read(request) == FACTS[name]
+    assert show(source.name, request) == read_expected(SOURCES / name)
 
 
 @pytest.mark.parametrize("name", captured(tampered=True))
 def test_a_request_that_was_tampered_with_is_refused(name: str) -> None:
     source, request = source_of(name), read_request(SOURCES / name)
 
-    with pytest.raises(BadSignature, match="does not match the delivered bytes"):
+    with pytest.raises(BadSignature):
         source.verify(request, read_config(source.name))
-
-
-def test_every_captured_request_is_expected() -> None:
-    assert set(FACTS) == set(captured(tampered=False))
 
 
 def test_the_vector_of_githubs_documentation_holds() -> None:

@@ -35,7 +35,7 @@ def test_every_source_has_captured_requests(name: str) -> None:
     assert [path for path in (FIXTURES / name).glob("*.http") if ".tampered" not in path.suffixes]
 
 
-@pytest.mark.parametrize("name", sorted(name for name, source in sources.discover().items() if source.needs_secret))
+@pytest.mark.parametrize("name", sorted(name for name, source in sources.discover().items() if source.schemes))
 def test_every_source_that_signs_has_a_tampered_twin(name: str) -> None:
     twins = [path.name for path in (FIXTURES / name).glob("*.tampered.http")]
 

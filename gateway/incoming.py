@@ -1,0 +1,44 @@
+"""One request as it came, with all that pure functions may know while they judge it."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from schemas import payload
+from schemas.errors import Malformed
+
+
+class Incoming(msgspec.Struct, frozen=True, dict=True):
+    """A request: header names in lower case, the body untouched.
+
+    `url` is the whole address that the sender called, as `PENSTOCK_PUBLIC_URL` says it, without our own token when that
+    came in the query. `now` is the database's clock in seconds since 1970. `documents` are what the scheme asked to be
+    fetched (certificates, key sets), by their URLs.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+    method: str = "POST"
+    url: str = ""
+    query: Mapping[str, str] = {}
+    now: float = 0.0
+    documents: Mapping[str, bytes] = {}
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "")
+
+    @property
+    def media_type(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @cached_property
+    def document(self) -> Any:
+        """The body as a value, or None when it cannot be read as what it is declared to be."""
+        try:
+            kind = payload.classify(self.body, self.content_type)
+        except Malformed:
+            return None
+        return payload.decode(kind, self.body, content_type=self.content_type, url="")

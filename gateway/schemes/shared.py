@@ -1,0 +1,73 @@
+"""A secret that the sender only repeats: in a header, as a Bearer, as a Basic password, or in the query."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from gateway.incoming import Incoming
+from schemas.errors import BadSignature
+from schemas.schedules import SourceConfig
+
+
+class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that is compared, nothing else; `header` or `query` names where it stands.
+
+    In `Authorization` it may come as a Bearer, as the password of Basic (any user name), or bare.
+    """
+
+    header: str = ""
+    query: str = ""
+
+    needs = ("secrets",)
+    takes = ()
+
+    def applies(self, incoming: Incoming) -> bool:
+        return any(True for _ in self._presented(incoming))
+
+    def wants(self, _incoming: Incoming, _config: SourceConfig) -> Sequence[str]:
+        return ()
+
+    def verify(self, incoming: Incoming, config: SourceConfig) -> None:
+        """Compare with each live secret; raises BadSignature."""
+        presented = [value.encode("utf-8", "replace") for value in self._presented(incoming)]
+        if not presented:
+            raise BadSignature(f"The {self._place} is missing.")
+        secrets = [secret.encode() for secret in config.secrets]
+        matches = [hmac.compare_digest(given, secret) for given in presented for secret in secrets]
+        if not any(matches):
+            raise BadSignature(f"The secret in the {self._place} is not one of this schedule's.")
+
+    def sign(self, incoming: Incoming, config: SourceConfig) -> Incoming:
+        """Put the first secret where the sender puts it."""
+        secret = config.secrets[0]
+        if self.query:
+            return msgspec.structs.replace(incoming, query={**incoming.query, self.query: secret})
+        value = f"Bearer {secret}" if self.header.lower() == "authorization" else secret
+        return msgspec.structs.replace(incoming, headers={**incoming.headers, self.header.lower(): value})
+
+    @property
+    def _place(self) -> str:
+        return f"header {self.header}" if self.header else f"query parameter {self.query}"
+
+    def _presented(self, incoming: Incoming) -> Iterator[str]:
+        if self.query and (value := incoming.query.get(self.query)):
+            yield value
+        value = incoming.headers.get(self.header.lower(), "") if self.header else ""
+        if not value:
+            return
+        yield value
+        scheme, _, rest = value.partition(" ")
+        if scheme.lower() == "bearer":
+            yield rest.strip()
+        elif scheme.lower() == "basic":
+            yield _password(rest.strip())
+
+
+def _password(credentials: str) -> str:
+    try:
+        return base64.b64decode(credentials.encode(), validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeError):
+        return ""
