@@ -48,7 +48,7 @@ class Catalog:
         self._changed = changed
 
     async def list_pipelines(self, page: Page, *, q: str | None) -> list[Pipeline]:
-        """Read pipelines by name."""
+        """Read pipelines by id."""
         found = await pipelines.list_page(self._db, page.after_text, q=q, limit=page.limit + 1)
         return [pipeline.masked() for pipeline in found]
 

@@ -77,7 +77,7 @@ async def lock(db: Db, pipeline_id: str) -> Pipeline:
 
 
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
-    """Read pipelines by name, after the cursor `after`."""
+    """Read pipelines by id, after the cursor `after`."""
     return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
 
 

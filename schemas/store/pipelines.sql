@@ -46,7 +46,7 @@ FROM pipelines
 WHERE id = $1
 
 -- name: page -> Pipeline
--- Pipelines by name, after a cursor.
+-- Pipelines by id, after a cursor.
 SELECT id, name, description, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify,
        is_paused, on_paused, file, error, created_at, updated_at
 FROM pipelines
