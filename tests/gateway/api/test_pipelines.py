@@ -1,4 +1,15 @@
+from tests.problems import problem
 from tests.system import Penstock
+
+
+async def test_a_pipeline_whose_file_is_broken_says_why_and_cannot_be_run(shared: Penstock) -> None:
+    pipeline = (await shared.client.get("/v1/pipelines/unreadable")).json()
+    assert (pipeline["graph"], pipeline["version"]) == (None, None)
+    assert pipeline["error"].startswith("unreadable.py:1: SyntaxError")
+
+    refused = await shared.client.post("/v1/pipelines/unreadable/runs")
+
+    assert pipeline["error"] in problem(refused, 409, "conflict")
 
 
 async def test_users_may_call_a_pipeline_something_else(shared: Penstock) -> None:
