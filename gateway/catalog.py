@@ -63,10 +63,7 @@ class Catalog:
 
     async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:
         """Read the first pipeline that is spelled like this; raises NotFound."""
-        found = await pipelines.first_of(self._db, spellings)
-        if found is None:
-            raise NotFound(f"There is no pipeline {spellings[0]!r}.")
-        return found.masked()
+        return (await pipelines.first_of(self._db, spellings)).masked()
 
     async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch, caller: Caller) -> Pipeline:
         """Change what the patch names; raises NotFound or Invalid."""
