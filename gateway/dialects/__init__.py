@@ -7,7 +7,7 @@ structures, and pure functions from and to ours), `routes.py` (thin handlers), `
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import msgspec
@@ -49,8 +49,8 @@ def discover() -> Mapping[str, Dialect]:
     return {name: importlib.import_module(f"{__name__}.{name}").dialect for name in names}
 
 
-def routers() -> list[Router]:
-    """Make the routes of all dialects; an error in one of them has the shape of its own dialect's, wherever it is."""
+def routers(dialects: Iterable[Dialect]) -> list[Router]:
+    """Make the routes of dialects; an error in one of them has its own dialect's shape, also where two share a path."""
     return [
         Router(
             "/",
@@ -58,14 +58,14 @@ def routers() -> list[Router]:
             exception_handlers=exception_handlers(dialect.envelopes),
             include_in_schema=False,
         )
-        for dialect in discover().values()
+        for dialect in dialects
     ]
 
 
-def envelopes() -> dict[str, Envelope]:
+def envelopes(dialects: Iterable[Dialect]) -> dict[str, Envelope]:
     """Put all envelopes together, for paths and methods that no route has; raises ValueError for a pattern of two."""
     found: dict[str, Envelope] = {}
-    for dialect in discover().values():
+    for dialect in dialects:
         if claimed := found.keys() & dialect.envelopes.keys():
             raise ValueError(f"Dialect {dialect.name} claims {', '.join(sorted(claimed))}, as another one does.")
         found.update(dialect.envelopes)
