@@ -22,7 +22,7 @@ def _body(problem: Problem) -> dict[str, Any]:
     if kind := problem.extra.get("exception_type"):
         return {"detail": {"status": False, "exception_type": kind, "traceback": problem.detail, "data": None}}
     if problem.errors:
-        return {"detail": "; ".join(f"{error.pointer}: {error.message}" for error in problem.errors)}
+        return {"detail": "; ".join(f"{error.pointer or '/'}: {error.message}" for error in problem.errors)}
     return {"detail": problem.detail}
 
 

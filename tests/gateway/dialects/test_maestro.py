@@ -106,6 +106,26 @@ async def test_a_run_that_came_in_by_a_webhook_is_seen_and_so_is_its_end(maestro
     assert (await client.get(path, params={"limit": "many"})).status_code == 422
 
 
+async def test_no_request_is_answered_with_500(maestro: Penstock) -> None:
+    statuses = {}
+    ids = ["%00", "%ff", "%ED%A0%80", "..", "x" * 5000, "%F0%9F%92%A9", "1b33ad2f-33d3_4837-9eeb_83c82c8b909d"]
+    for odd in ids:
+        for path in (f"/platform/pipeline/{odd}", f"/platform/pipeline/{UNDERSCORED}/pipeline_run/{odd}"):
+            statuses[path] = (await maestro.client.get(path)).status_code
+    bodies = ["[1]", "null", '{"name": "\\u0000"}', '{"name": "\\ud800"}', '{"description": 5}', "[" * 9000, "\xff", ""]
+    for body in bodies:
+        content = body.encode("latin-1")
+        for path, method in ((f"/platform/pipeline/{UNDERSCORED}", "PATCH"), (EXECUTE, "POST")):
+            answer = await maestro.client.request(method, path, content=content)
+            statuses[f"{path} {body[:20]}"] = answer.status_code
+            assert answer.status_code == 200 or answer.json()["detail"]
+
+    assert set(statuses.values()) <= {200, 400, 404, 422}, statuses
+    assert (await maestro.client.patch(f"/platform/pipeline/{UNDERSCORED}", content="[1]")).json() == {
+        "detail": "/: Expected `object`, got `array`"
+    }
+
+
 @pytest.mark.parametrize(
     ("given", "shown", "meant"),
     [
