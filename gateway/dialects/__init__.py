@@ -7,6 +7,7 @@ structures, and pure functions from and to ours), `routes.py` (thin handlers), `
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
@@ -16,6 +17,8 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from gateway.auth import Guard
 from gateway.errors import Envelope, exception_handlers
+
+_TYPE = re.compile(r":\w+\}")  # of a parameter in a path
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, order=True):
-    """One route of a dialect: its path as Litestar knows it, and the smallest role that may call it; None is open."""
+    """One route of a dialect, and the smallest role that may call it; None is open."""
 
     path: str
     method: str
@@ -84,4 +87,4 @@ def _routes(dialect: Dialect) -> Iterator[Route]:
         summary = (handler.fn.__doc__ or "").partition("\n")[0]
         for path in handler.paths:
             for method in methods:
-                yield Route(path.replace(":str}", "}"), method, role and role.value, summary)
+                yield Route(_TYPE.sub("}", path), method, role and role.value, summary)
