@@ -10,7 +10,6 @@ from gateway.expressions import BadExpression, Expression, ExpressionFailed, Ste
 from schemas.errors import FieldError, Invalid
 from schemas.states import Verdict
 
-MOST_MAPPED = 100
 LARGEST_MAPPED = 256 * 1024
 
 IsSecret = Callable[[str], bool]
@@ -48,8 +47,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             for pointer, text, wanted in self._expressions()
             if (error := _find_error(pointer, text, wanted)) is not None
         ]
-        if len(self.mapping) > MOST_MAPPED:
-            errors.append(FieldError("/mapping", f"it has {len(self.mapping)} variables, and may have {MOST_MAPPED}"))
         errors += _unknown_names(self.mapping, schema or {})
         if errors:
             raise Invalid(f"{errors[0].pointer[1:]}: {errors[0].message}", errors=tuple(errors))
@@ -88,7 +85,7 @@ def judge(
         mapped = _map(rules.mapping, subject, is_secret)
         key = None
         if rules.dedupe is not None:
-            key = _value("dedupe", rules.dedupe, "str", subject, is_secret)
+            key = _value("dedupe key", rules.dedupe, "str", subject, is_secret)
             if not key:
                 raise _Failed("dedupe_failed", "The dedupe key is an empty text.")
     except _Failed as error:

@@ -35,7 +35,8 @@ _READABLE = (
     (re.compile(r"^No matching overloads found : (.*)$"), r"these types do not go together: \1"),
     (re.compile(r"^optional.none\(\) dereference$"), "an optional value is not there"),
 )
-_EXPECTED = re.compile(r" expecting \{.*\}$")
+_UNEXPECTED = re.compile(r"(?:mismatched|extraneous) input ('.*?') expecting ")
+_WITH_SECRETS = {"headers", "query"}
 _OPEN = "an optional value must be opened: with .orValue(...), .hasValue() or .value()"
 _OPTIONAL_MAKERS = {"_?._", "_[?_]", "optional.of", "optional.ofNonZeroValue", "optional.none", "or", "first", "last"}
 _OPTIONAL_TAKERS = {"_?._", "_[?_]", "_[_]", "or", "orValue", "hasValue", "value"}
@@ -179,17 +180,15 @@ def as_json(value: Any) -> Any:
         case list():
             return [as_json(item) for item in value]
         case dict():
-            return {name: as_json(item) for name, item in sorted((_as_name(key), value[key]) for key in value)}
+            if not all(isinstance(name, str) for name in value):
+                raise ExpressionFailed("it gives an object with names that are no texts, which JSON does not have")
+            return {name: as_json(value[name]) for name in sorted(value)}
         case bytes() | bytearray():
             return base64.b64encode(value).decode()
         case dt.datetime():
             return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     seconds: float = value.total_seconds()
     return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
-
-
-def _as_name(key: Any) -> str:
-    return key if isinstance(key, str) else msgspec.json.encode(key).decode()
 
 
 def _kind(value: Any) -> str:
@@ -210,12 +209,12 @@ def _kind(value: Any) -> str:
 def _complaint(message: str, text: str) -> BadExpression:
     """Read the first error that the compiler found."""
     if hit := _ERROR.search(message):
-        line, column, what = int(hit[1]), int(hit[2]), _EXPECTED.sub("", _WRAPPED.sub("", hit[3]))
+        line, column, what = int(hit[1]), int(hit[2]), _WRAPPED.sub("", hit[3]).removeprefix("Syntax error: ")
         if "undeclared reference to 'event" in what:
             what = f"event has the fields {', '.join(FIELDS_OF_EVENT)}"
-        if "'<EOF>'" in what:
-            what = "it ends too early" if "expecting <EOF>" not in what else "it should end here"
-        return BadExpression(what.removeprefix("Syntax error: "), text, line, column)
+        if unexpected := _UNEXPECTED.match(what):
+            what = "it ends too early" if unexpected[1] == "'<EOF>'" else f"{unexpected[1]} is not expected here"
+        return BadExpression(what, text, line, column)
     return BadExpression(_WRAPPED.sub("", message).removeprefix("Expression "), text)
 
 
@@ -289,7 +288,7 @@ def _loops(node: Node) -> int:
 def _shown(node: Node, *, is_inside_a_path: bool = False) -> Iterator[Node]:
     """Go over the parts that are worth a line: no literals, and of a path only the whole."""
     is_step = node.kind == "select" or (node.kind == "call" and node.name in {"_[_]", "_[?_]", "_?._"})
-    is_line = node.kind in {"select", "call", "loop", "ident"} and node.name not in {"body", "headers", "query"}
+    is_line = node.kind in {"select", "call", "loop", "ident"} and node.name not in {"body", *_WITH_SECRETS}
     if is_line and not is_inside_a_path and not _is_optional(node):
         yield node
     if node.is_test:
@@ -308,12 +307,12 @@ def _without_secrets(message: str, node: Node, is_secret: Callable[[str], bool])
 
 
 def _reads_a_secret(node: Node, is_secret: Callable[[str], bool]) -> bool:
-    """Say whether a value may hold a secret header: `headers` but by a name that is written out and harmless."""
+    """Say whether a value may hold a secret header or parameter: all but those whose harmless name is written out."""
     if node.kind == "ident":
-        return node.name == "headers"
-    if node.parts and node.parts[0].kind == "ident" and node.parts[0].name == "headers":
-        if node.kind == "select":
-            return not node.is_test and is_secret(node.name)
-        if node.name in {"_[_]", "_[?_]", "_?._"} and node.parts[1].kind == "const":
-            return is_secret(str(node.parts[1].value))
+        return node.name in _WITH_SECRETS
+    if node.parts and node.parts[0].kind == "ident" and node.parts[0].name in _WITH_SECRETS:
+        if node.is_test:
+            return False
+        if path := tree.path_of(node):
+            return is_secret(str(path[1][0]).lower())
     return any(_reads_a_secret(part, is_secret) for part in node.parts)

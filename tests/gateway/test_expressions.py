@@ -5,13 +5,12 @@ import sys
 import time
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.expressions import BadExpression, ExpressionFailed, Step, Wanted, compile_expression
-from tests.gateway.deliveries import SECRET, is_secret, subject
+from gateway.expressions import BadExpression, ExpressionFailed, Wanted, compile_expression
+from tests.gateway.deliveries import subject
 
 BODY = {
     "ref": "refs/heads/main",
@@ -56,7 +55,7 @@ def failure(text: str, body: Any = BODY, wanted: Wanted = "any", **fields: Any) 
         ("duration('1500ms')", "1.5s"),
         ("b'\\xff\\x00'", "/wA="),
         ("18446744073709551615u", 2**64 - 1),
-        ("{1: 'a', false: 'b'}", {"1": "a", "false": "b"}),
+        ("{'b': 1, 'a': 2}", {"a": 2, "b": 1}),
         ("base64.encode(bytes('x'))", "eA=="),
         ("math.greatest(body.size, 9)", 9),
     ],
@@ -124,6 +123,7 @@ def test_an_item_of_a_delivery_is_its_body() -> None:
         ("body.?missing.value()", "any", "an optional value is not there"),
         ("int(body.ref)", "any", "cannot convert string to int"),
         ("double('nan')", "any", "it gives nan, which is no number in JSON"),
+        ("{1: 'a'}", "any", "it gives an object with names that are no texts, which JSON does not have"),
         ("[type(body)]", "any", "it gives a value of type TYPE, which JSON does not have"),
         ("body.size", "bool", "it must give true or false, and gave a number"),
         ("body.none", "bool", "it must give true or false, and gave null"),
@@ -140,7 +140,7 @@ def test_an_expression_without_a_value_says_why(text: str, wanted: Wanted, messa
     [
         ("body.a ==", "any", 1, 10, "it ends too early"),
         ("", "any", 1, 1, "it ends too early"),
-        ("true &&\n  body.a +* 2", "any", 2, 11, "extraneous input '*'"),
+        ("true &&\n  body.a +* 2", "any", 2, 11, "'*' is not expected here"),
         ("headers.x + 1", "any", 1, 11, "found no matching overload for '_+_' applied to '(string, int)'"),
         ("'é' == bdy", "any", 1, 8, "undeclared reference to 'bdy' (in container '')"),
         ("event.tpye == 'push'", "any", 1, 6, "event has the fields id, type, source, received_at"),
@@ -262,86 +262,6 @@ def test_many_nulls_do_not_end_the_process() -> None:
         expression.evaluate(delivery)
 
     assert sys.getrefcount(None) > before - 1000
-
-
-def test_explain_gives_the_value_of_each_part() -> None:
-    text = "(body.size == 3) && !has(body.none.x) ||\n body.missing in ['é && ', ')'] ? headers.authorization : 'a'"
-
-    steps = compile_expression(text).explain(subject(BODY), is_secret)
-
-    missing, no_object = 'there is no field "missing"', "a field is asked of something that is no object"
-    condition = "(body.size == 3) && !has(body.none.x) ||\n body.missing in ['é && ', ')']"
-    assert steps == [
-        Step(text=text, line=1, column=1, error="why is not said, for it reads a secret header"),
-        Step(text=condition, line=1, column=1, error=no_object),
-        Step(
-            text="(body.size == 3) && !has(body.none.x)",
-            line=1,
-            column=1,
-            error="a field is asked of something that is no object",
-        ),
-        Step(text="body.size == 3", line=1, column=2, value=True),
-        Step(text="body.size", line=1, column=2, value=3),
-        Step(text="!has(body.none.x)", line=1, column=21, error=no_object),
-        Step(text="has(body.none.x)", line=1, column=22, error=no_object),
-        Step(text="body.missing in ['é && ', ')']", line=2, column=2, error=missing),
-        Step(text="body.missing", line=2, column=2, error=missing),
-        Step(text="headers.authorization", line=2, column=36, value="***"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("body.a.b[0].c", ["body.a.b[0].c"]),
-        ("body[event.type].x", ["body[event.type].x", "event.type"]),
-        ("-(body.a)", ["-(body.a)", "body.a"]),
-        ("size(( body.a )) > 1", ["size(( body.a )) > 1", "size(( body.a ))", "body.a"]),
-        (
-            "body.l.filter(x, x.n > 1).size() // )",
-            ["body.l.filter(x, x.n > 1).size() // )", "body.l.filter(x, x.n > 1)", "body.l"],
-        ),
-        ("body.?a.orValue(1) == 1", ["body.?a.orValue(1) == 1", "body.?a.orValue(1)"]),
-        ("body.?a.optMap(x, x + 1).orValue(2)", ["body.?a.optMap(x, x + 1).orValue(2)"]),
-        ("math.least(body.a, (1 + 2) * 3)", ["math.least(body.a, (1 + 2) * 3)", "body.a", "(1 + 2) * 3", "1 + 2"]),
-        ("{'a': body.a, 'b': [body.b]}", ["{'a': body.a, 'b': [body.b]}", "body.a", "body.b"]),
-        ("true", ["true"]),
-        (
-            "r'\\d)' == '''a'b''' + \"\"\"c\"d\"\"\"",
-            ["r'\\d)' == '''a'b''' + \"\"\"c\"d\"\"\"", "'''a'b''' + \"\"\"c\"d\"\"\""],
-        ),
-        ("headers['x'].startsWith(body.a)", ["headers['x'].startsWith(body.a)", "headers['x']", "body.a"]),
-        ("has(body.a) ? body.a : 'x'", ["has(body.a) ? body.a : 'x'", "has(body.a)", "body.a"]),
-    ],
-)
-def test_the_parts_are_the_pieces_of_the_text(text: str, parts: list[str]) -> None:
-    assert [step.text for step in compile_expression(text).explain(subject({}), is_secret)] == parts
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("headers", "***"),
-        ("headers.map(h, headers[h])", "***"),
-        ("headers[body.ref]", "***"),
-        ("headers.authorization.split('')", "***"),
-        ("headers.?authorization.orValue('')", "***"),
-        ("headers['authorization'] == 'x'", False),
-        ("headers['x-github-event']", "push"),
-        ("has(headers.authorization)", True),
-    ],
-)
-def test_secret_headers_are_not_shown(text: str, shown: Any) -> None:
-    steps = compile_expression(text).explain(subject({"ref": "authorization"}), is_secret)
-
-    assert steps[0].value == shown
-    assert SECRET not in msgspec.json.encode(steps).decode()
-
-
-def test_a_large_value_is_cut() -> None:
-    (step,) = compile_expression("body.text").explain(subject({"text": "é" * 5000}), is_secret)
-
-    assert step == Step(text="body.text", line=1, column=1, value='"' + "é" * 999, is_cut=True)
 
 
 PATHS = st.sampled_from(
