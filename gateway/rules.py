@@ -8,11 +8,21 @@ import msgspec
 from gateway import params
 from gateway.expressions import BadExpression, Expression, ExpressionFailed, Step, Subject, Wanted, compile_expression
 from schemas.errors import FieldError, Invalid
+from schemas.schedules import Gate, NewSchedule, Schedule
 from schemas.states import Verdict
 
 LARGEST_MAPPED = 256 * 1024
+LONGEST_FINDING = 200
 
 IsSecret = Callable[[str], bool]
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step of an explanation, with the values of an expression's parts where it is one."""
+
+    step: str
+    finding: str
+    parts: list[Step] | None = None
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +47,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     dedupe: str | None = None
     split: bool = False
 
+    @property
+    def has_expressions(self) -> bool:
+        return self.filter is not None or self.dedupe is not None or bool(self.mapping)
+
     def check(self, schema: Mapping[str, Any] | None = None) -> None:
         """Refuse expressions that do not compile, and variables that the params `schema` has no place for.
 
@@ -51,12 +65,27 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         if errors:
             raise Invalid(f"{errors[0].pointer[1:]}: {errors[0].message}", errors=tuple(errors))
 
-    def explain(self, subject: Subject, is_secret: IsSecret) -> dict[str, list[Step]]:
-        """Give the values of all parts of each expression, by the pointers `/filter`, `/mapping/<name>`, `/dedupe`."""
-        return {
-            pointer: compile_expression(text, wanted).explain(subject, is_secret)
-            for pointer, text, wanted in self._expressions()
-        }
+    @classmethod
+    def of(cls, schedule: Gate | Schedule | NewSchedule) -> "Rules":
+        """Read the rules of a schedule."""
+        return cls(filter=schedule.filter, mapping=schedule.mapping, dedupe=schedule.dedupe, split=schedule.split)
+
+    def explain(self, subject: Subject, is_secret: IsSecret) -> list[Finding]:
+        """Give the value of each expression, and of all its parts."""
+        return [
+            _describe(what, compile_expression(text, wanted).explain(subject, is_secret))
+            for what, (_, text, wanted) in zip(self._names(), self._expressions(), strict=True)
+        ]
+
+    def read_a_secret(self, is_secret: IsSecret) -> bool:
+        """Say whether they may judge otherwise where secrets are masked, as they are once a delivery is stored."""
+        return any(
+            compile_expression(text, wanted).reads_a_secret(is_secret) for _, text, wanted in self._expressions()
+        )
+
+    def _names(self) -> list[str]:
+        mapped = [f"mapping of {name}" for name in self.mapping]
+        return [*["filter"] * (self.filter is not None), *mapped, *["dedupe"] * (self.dedupe is not None)]
 
     def _expressions(self) -> list[tuple[str, str, Wanted]]:
         found: list[tuple[str, str, Wanted]] = []
@@ -127,6 +156,14 @@ def _value(what: str, text: str, wanted: Wanted, subject: Subject, is_secret: Is
         return expression.evaluate(subject)
     except ExpressionFailed as error:
         raise _Failed(code, f"The {what} has no value for this delivery: {expression.why(error, is_secret)}.") from None
+
+
+def _describe(what: str, parts: list[Step]) -> Finding:
+    whole = parts[0]
+    if whole.error is not None:
+        return Finding(what, f"it has no value: {whole.error}", parts)
+    text = str(whole.value) if whole.is_cut else msgspec.json.encode(whole.value).decode()
+    return Finding(what, text if len(text) <= LONGEST_FINDING else text[:LONGEST_FINDING] + "...", parts)
 
 
 def _find_error(pointer: str, text: str, wanted: Wanted) -> FieldError | None:

@@ -6,6 +6,15 @@ bounded in every way (`costs.py`).
 """
 
 from gateway.expressions.language import BadExpression, Expression, Step, Wanted, compile_expression
-from gateway.expressions.subject import ExpressionFailed, Subject
+from gateway.expressions.subject import Budget, ExpressionFailed, Subject
 
-__all__ = ["BadExpression", "Expression", "ExpressionFailed", "Step", "Subject", "Wanted", "compile_expression"]
+__all__ = [
+    "BadExpression",
+    "Budget",
+    "Expression",
+    "ExpressionFailed",
+    "Step",
+    "Subject",
+    "Wanted",
+    "compile_expression",
+]

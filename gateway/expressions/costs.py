@@ -14,6 +14,7 @@ import msgspec
 from gateway.expressions.tree import Node, path_of
 
 LONGEST_NS = 100e6
+LEAST_NS = 20e3  # what the smallest evaluation takes, with all around it
 LARGEST_RESULT = 16 * 1024 * 1024
 MOST_ROUNDS = 10_000
 LARGEST_PATTERN = 1_000

@@ -111,6 +111,7 @@ class Expression:
 
     def _value(self, subject: Subject) -> Any:
         values = subject.values(with_body=self._reads_body)
+        _spend(subject, costs.LEAST_NS)
         if self._path is not None and isinstance(value := subject.find("body", self._path), dict | list):
             return as_json(value)  # it is here already; the runtime would give it back part by part
         if self._is_heavy or self._is_large or self._parts * subject.size > _LIGHT_WORK:
@@ -125,7 +126,7 @@ class Expression:
 
         What stands inside a macro is left out, since it has another value for each item.
         """
-        subject.spent_ns = 0.0
+        subject.budget.spent_ns = 0.0  # each may take as long as all together, for nobody waits at the gate
         pieces = tree.Text(self.text)
         found: dict[str, Step] = {}
         for node in (self.root, *_shown(self.root)):
@@ -138,6 +139,10 @@ class Expression:
     def why(self, error: ExpressionFailed, is_secret: Callable[[str], bool]) -> str:
         """Say why it has no value, in words that may be stored: no secret header is in them."""
         return _without_secrets(str(error), self.root, is_secret)
+
+    def reads_a_secret(self, is_secret: Callable[[str], bool]) -> bool:
+        """Say whether it may have another value where secrets are masked, as they are once a delivery is stored."""
+        return _reads_a_secret(self.root, is_secret)
 
     def _step(self, text: str, start: int, node: Node, subject: Subject, is_secret: Callable[[str], bool]) -> Step:
         before = self.text[:start]
@@ -155,9 +160,15 @@ class Expression:
 
     def _check_cost(self, subject: Subject) -> None:
         cost = costs.measure(self.root, subject, is_read_back=self._is_large)
-        subject.spent_ns += cost.time
-        if subject.spent_ns > costs.LONGEST_NS or cost.size > costs.LARGEST_RESULT:
-            raise ExpressionFailed("it could take too long, or become too large, for a body of this size")
+        _spend(subject, cost.time)
+        if cost.size > costs.LARGEST_RESULT:
+            raise ExpressionFailed("it could become too large for a body of this size")
+
+
+def _spend(subject: Subject, time_ns: float) -> None:
+    subject.budget.spent_ns += time_ns
+    if subject.budget.spent_ns > costs.LONGEST_NS:
+        raise ExpressionFailed("it could take too long for a delivery of this size")
 
 
 @lru_cache(maxsize=4096)

@@ -22,21 +22,33 @@ class ExpressionFailed(Exception):
     """An expression has no value for this delivery; the text says why."""
 
 
+class Budget:
+    """What the expressions over one delivery may have taken so far, at worst, in nanoseconds."""
+
+    def __init__(self) -> None:
+        self.spent_ns = 0.0
+
+
 class Subject:
     """One delivery, or one item of it, as expressions see it.
 
-    `body` is `event_variables`, or the item's payload. JSON arrives as it is, but for what the language cannot hold: a
-    whole number beyond 64 bits becomes a double, and a NUL in a text becomes U+FFFD. `event.id` is the delivery's id as
-    the source read it; it and `event.type` are empty when the sender gave none. `spent_ns` is what its expressions may
-    have taken so far, at worst.
+    `body` is `event_variables`; for an item, `incoming` has its payload as body, and the budget is its delivery's. JSON
+    arrives as it is, but for what the language cannot hold: a whole number beyond 64 bits becomes a double, a NUL in
+    a text becomes U+FFFD. `event.id` is the delivery's id as the source read it; it and `event.type` are empty when the
+    sender gave none.
     """
 
     def __init__(
-        self, incoming: Incoming, *, source: str, event_id: str | None, event_type: str | None, item: Any = ...
+        self,
+        incoming: Incoming,
+        *,
+        source: str,
+        event_id: str | None,
+        event_type: str | None,
+        budget: Budget | None = None,
     ) -> None:
         self._incoming = incoming
-        self._item = item
-        self.spent_ns = 0.0
+        self.budget = budget or Budget()
         self._sizes: dict[tuple[str, Sequence[str | int]], int] = {}
         self._rest = {
             "headers": _fit(incoming.headers),
@@ -78,7 +90,7 @@ class Subject:
         raw = self._incoming.body
         if len(raw) > LARGEST_BODY:
             raise ExpressionFailed(f"the body has {len(raw)} bytes, and expressions read up to {LARGEST_BODY}")
-        body = self._incoming.document if self._item is ... else self._item
+        body = self._incoming.document
         if raw.count(b"[") + raw.count(b"{") > DEEPEST_BODY and _is_too_deep(body):
             raise ExpressionFailed(f"the body is nested deeper than {DEEPEST_BODY} levels")
         return _fit(body) if b"\\u0000" in raw or b"%00" in raw else body

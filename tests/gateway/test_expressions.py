@@ -106,10 +106,6 @@ def test_the_body_is_what_the_run_gets(raw: bytes, content_type: str, body: Any)
     assert evaluate("body", raw=raw, headers={"content-type": content_type}) == body
 
 
-def test_an_item_of_a_delivery_is_its_body() -> None:
-    assert evaluate("body.id", item={"id": 7}) == 7
-
-
 @pytest.mark.parametrize(
     ("text", "wanted", "message"),
     [
@@ -208,7 +204,9 @@ def test_what_could_hold_up_the_event_loop_is_not_evaluated(text: str) -> None:
     evaluate_once(delivery)  # reading the body is not what is asked here
     started = time.process_time()
 
-    with pytest.raises(ExpressionFailed, match=r"^it (could take too long|goes over more than 10000 items)"):
+    with pytest.raises(
+        ExpressionFailed, match=r"^it (could take too long|could become too large|goes over more than 10000 items)"
+    ):
         compile_expression(text).evaluate(delivery)
 
     assert time.process_time() - started < 1

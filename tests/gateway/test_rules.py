@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.rules import Judgement, Rules, judge
+from gateway.expressions import Step
+from gateway.rules import Finding, Judgement, Rules, judge
 from schemas.errors import FieldError, Invalid
 from schemas.states import Verdict
 from tests.gateway.deliveries import is_secret, subject
@@ -153,12 +154,27 @@ def test_a_mapping_to_a_variable_that_the_pipeline_does_not_take_is_refused(sche
 
 
 def test_rules_are_explained_expression_by_expression() -> None:
-    rules = Rules(filter="body.size > 2", mapping={"branch": "body.ref"}, dedupe="event.id")
+    rules = Rules(filter="body.size > 2", mapping={"branch": "body.ref"}, dedupe="body.id")
 
-    explained = rules.explain(subject(BODY), is_secret)
+    findings = rules.explain(subject(BODY), is_secret)
 
-    assert {pointer: [(step.text, step.value) for step in steps] for pointer, steps in explained.items()} == {
-        "/filter": [("body.size > 2", True), ("body.size", 3)],
-        "/mapping/branch": [("body.ref", "refs/heads/main")],
-        "/dedupe": [("event.id", "d-1")],
-    }
+    assert findings == [
+        Finding(
+            "filter",
+            "true",
+            [
+                Step(text="body.size > 2", line=1, column=1, value=True),
+                Step(text="body.size", line=1, column=1, value=3),
+            ],
+        ),
+        Finding(
+            "mapping of branch",
+            '"refs/heads/main"',
+            [Step(text="body.ref", line=1, column=1, value="refs/heads/main")],
+        ),
+        Finding(
+            "dedupe",
+            'it has no value: there is no field "id"',
+            [Step(text="body.id", line=1, column=1, error='there is no field "id"')],
+        ),
+    ]
