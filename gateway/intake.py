@@ -18,7 +18,7 @@ from gateway.incoming import Incoming
 from gateway.rules import Finding, Judgement, Rules, judge
 from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
-from schemas.errors import BadSignature, PenstockError
+from schemas.errors import BadSignature, Malformed, PenstockError
 from schemas.events import Delivery, PlannedRun, fit_dedupe_key
 from schemas.ids import new_id
 from schemas.notify import MASK
@@ -84,6 +84,17 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
+    """Judge a stored request by the rules of now, without its signature; what cannot be read is rejected."""
+    source = discover()[gate.source]
+    try:
+        kind = payload.classify(incoming.body, incoming.content_type)
+    except Malformed as error:
+        unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
+        return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
+    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:
@@ -248,20 +259,25 @@ def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Find
     ]
 
 
-def explain_rules(rules: Rules, source: str, incoming: Incoming, facts: Facts) -> list[Finding]:
-    """Say what the expressions and their parts are for a delivery, and for the first items of one that is split."""
+def explain_rules(
+    rules: Rules, source: str, incoming: Incoming, facts: Facts, *, is_stored: bool = False
+) -> list[Finding]:
+    """Say what the expressions and their parts are for a delivery, and for the first items of one that is split.
+
+    Of one that `is_stored` the secrets are masked, so that what reads them is left out.
+    """
     if facts.handshake or not rules.has_expressions:
         return []
     split = discover()[source].split if source in discover() else None
     if not (rules.split and split):
         subject = Subject(incoming, source=source, event_id=facts.delivery_id, event_type=facts.event_type)
-        return rules.explain(subject, is_secret)
+        return rules.explain(subject, is_secret, is_stored=is_stored)
     found: list[Finding] = []
     for number, item in enumerate(split(incoming)[:EXPLAINED_ITEMS]):
         part = msgspec.structs.replace(incoming, body=msgspec.json.encode(item.payload))
         event_id, event_type = item.id or facts.delivery_id, item.event_type or facts.event_type
         subject = Subject(part, source=source, event_id=event_id, event_type=event_type)
-        of_item = rules.explain(subject, is_secret)
+        of_item = rules.explain(subject, is_secret, is_stored=is_stored)
         found += [msgspec.structs.replace(finding, step=f"item {number}: {finding.step}") for finding in of_item]
     return found
 

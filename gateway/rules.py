@@ -13,6 +13,7 @@ from schemas.states import Verdict
 
 LARGEST_MAPPED = 256 * 1024
 LONGEST_FINDING = 200
+_NOT_STORED = "it is not evaluated again, for it reads a secret header or parameter, and those are not stored"
 
 IsSecret = Callable[[str], bool]
 
@@ -63,19 +64,27 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         ]
         errors += _unknown_names(self.mapping, schema or {})
         if errors:
-            raise Invalid(f"{errors[0].pointer[1:]}: {errors[0].message}", errors=tuple(errors))
+            raise Invalid(f"{errors[0].pointer[1:]}: {errors[0].message.splitlines()[0]}", errors=tuple(errors))
 
     @classmethod
     def of(cls, schedule: Gate | Schedule | NewSchedule) -> "Rules":
         """Read the rules of a schedule."""
         return cls(filter=schedule.filter, mapping=schedule.mapping, dedupe=schedule.dedupe, split=schedule.split)
 
-    def explain(self, subject: Subject, is_secret: IsSecret) -> list[Finding]:
-        """Give the value of each expression, and of all its parts."""
-        return [
-            _describe(what, compile_expression(text, wanted).explain(subject, is_secret))
-            for what, (_, text, wanted) in zip(self._names(), self._expressions(), strict=True)
-        ]
+    def explain(self, subject: Subject, is_secret: IsSecret, *, is_stored: bool = False) -> list[Finding]:
+        """Give the value of each expression and of all its parts; of what `is_stored` no secret can be read again."""
+        found = []
+        for what, (_, text, wanted) in zip(self._names(), self._expressions(), strict=True):
+            try:
+                expression = compile_expression(text, wanted)
+            except BadExpression as error:
+                found.append(Finding(what, f"it cannot be read: {error.message}"))
+                continue
+            if is_stored and expression.reads_a_secret(is_secret):
+                found.append(Finding(what, _NOT_STORED))
+            else:
+                found.append(_describe(what, expression.explain(subject, is_secret)))
+        return found
 
     def read_a_secret(self, is_secret: IsSecret) -> bool:
         """Say whether they may judge otherwise where secrets are masked, as they are once a delivery is stored."""
