@@ -16,6 +16,7 @@ from gateway.handling import AnyRequest, TheCore
 from gateway.ingest import NO_SUCH_HOOK, Arrival, Outcome
 from gateway.intake import header_map
 from gateway.prefer import wait_s
+from gateway.rules import Finding
 from gateway.sources import Reply
 from schemas.errors import NotFound
 from schemas.runs import RunRef
@@ -35,7 +36,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     runs: list[RunRef]
     reason: str | None = None
     dry_run: bool = False
-    steps: list[dict[str, str]] | None = None
+    steps: list[Finding] | None = None
 
 
 _ANSWERS = {
