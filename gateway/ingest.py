@@ -15,22 +15,23 @@ import structlog
 
 from gateway import credentials, intake
 from gateway.feed import Feed
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, Unwrap
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
 from gateway.registry import Registry
 from gateway.rules import Finding
 from gateway.sources import Reply, discover
 from gateway.urls import Urls
-from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
+from schemas.errors import BadSignature, Invalid, NotFound, PenstockError, TooLarge, Unavailable
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
-from schemas.runs import RunRef
+from schemas.runs import Run, RunRef
 from schemas.schedules import Gate
 from schemas.settings import MAX_BODY_LIMIT, Settings
+from schemas.shown import show_run
 from schemas.states import RunState, Verdict
-from schemas.store import events, links, runs
+from schemas.store import events, links, runs, schedules
 from schemas.store.db import Database
 
 log = structlog.get_logger()
@@ -42,9 +43,12 @@ ReadBody = Callable[[int], Awaitable[bytes]]
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge."""
+    """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge.
 
-    schedule: str
+    Without a `schedule` the token alone says which one is meant.
+    """
+
+    schedule: str | None
     token: str
     headers: dict[str, str]
     read_body: ReadBody
@@ -52,10 +56,11 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     query: Mapping[str, str] = {}
     is_dry_run: bool = False
+    unwrap: Unwrap | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a delivery; `status` is `accepted`, `duplicate` or `ignored`, the last with its reason.
+    """What became of a delivery; `status` is `accepted`, `duplicate` or `ignored`, the last with its reason and code.
 
     A `reply` is the answer in the sender's own form, which a handshake demands.
     """
@@ -64,6 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     runs: Sequence[RunRef] = ()
     reason: str | None = None
+    reason_code: str | None = None
     reply: Reply | None = None
     explanation: list[Finding] | None = None
 
@@ -114,20 +120,31 @@ class Ingest:
         """Take one delivery from its first byte to its commit.
 
         Raises NotFound (the same for every way in which token and schedule do not fit), TooLarge, BadSignature,
-        Malformed, Unavailable.
+        Malformed, Invalid (only for a wrapped body), Unavailable.
         """
-        with self._metrics.delivery_seconds.time():
-            try:
-                return await self._deliver(arrival)
-            except PenstockError as error:
-                self._metrics.refused.labels(error.code).inc()
-                raise
+        return await self._measured(self._deliver(arrival))
+
+    async def deliver_with_key(self, schedule: str, arrival: Arrival) -> Outcome:
+        """Take a delivery of someone who shows an API key instead of a token: the caller has checked its role.
+
+        Raises what `deliver` raises, NotFound for an unknown schedule.
+        """
+        return await self._measured(self._deliver_with_key(schedule, arrival))
+
+    async def find_gate(self, arrival: Arrival) -> Gate:
+        """Find what a token fires; raises NotFound, Unavailable."""
+        if not credentials.could_be_token(arrival.token):
+            raise NotFound(NO_SUCH_HOOK)
+        gate = await self._registry.gate(credentials.digest(arrival.token))
+        if gate is None or arrival.schedule not in (None, str(gate.schedule_id), str(gate.number)):
+            raise NotFound(NO_SUCH_HOOK)
+        return gate
 
     async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
         """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
-        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+        if not (arrival.token.startswith(credentials.TOKEN_PREFIX) or credentials.is_foreign(arrival.token)):
             return None
-        gate = await self._find_gate(arrival)
+        gate = await self.find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
         return await self._take(gate, found, is_dry_run=False) if isinstance(found, Incoming) else found
@@ -139,10 +156,33 @@ class Ingest:
             return outcome
         return msgspec.structs.replace(outcome, runs=await self._runs_of(outcome.event_id))
 
+    async def show_runs(self, outcome: Outcome) -> list[Run]:
+        """Read the runs of an outcome as the API shows them, without blocks; waits for Postgres as a delivery does."""
+        ids = [run.id for run in outcome.runs]
+        rows = await self._held(lambda: runs.of_ids(self._db, ids, largest_body=MAX_BODY_LIMIT))
+        return [show_run(row, (), event_url=self._urls.event_body) for row in reversed(rows)]
+
+    async def _measured(self, delivered: Awaitable[Outcome]) -> Outcome:
+        with self._metrics.delivery_seconds.time():
+            try:
+                return await delivered
+            except PenstockError as error:
+                self._metrics.refused.labels(error.code).inc()
+                raise
+
     async def _deliver(self, arrival: Arrival) -> Outcome:
-        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+        if not credentials.could_be_token(arrival.token):
             return await self._deliver_by_link(arrival)
-        gate = await self._find_gate(arrival)
+        return await self._pass(await self.find_gate(arrival), arrival)
+
+    async def _deliver_with_key(self, schedule: str, arrival: Arrival) -> Outcome:
+        found = await schedules.get(self._db, schedule)
+        gate = (await schedules.gates(self._db, [found.id])).get(found.id)
+        if gate is None:
+            raise NotFound(f"There is no schedule {schedule}.")
+        return await self._pass(gate, arrival)
+
+    async def _pass(self, gate: Gate, arrival: Arrival) -> Outcome:
         try:
             body = await arrival.read_body(self._limit(gate))
         except TooLarge as error:
@@ -153,7 +193,7 @@ class Ingest:
     async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
         try:
             assessment = intake.assess(gate, incoming)
-        except (BadSignature, Malformed) as error:
+        except (BadSignature, Invalid) as error:
             if not is_dry_run:
                 self._refusals.note(gate, incoming, error)
             raise
@@ -177,7 +217,7 @@ class Ingest:
         incoming = self._incoming(arrival, await arrival.read_body(MAX_BODY_LIMIT))
         async with self._db.transaction() as transaction:
             use = await links.use(transaction, link_id)
-            if use is None or arrival.schedule not in (str(use.schedule_id), str(use.number)):
+            if use is None or arrival.schedule not in (None, str(use.schedule_id), str(use.number)):
                 raise NotFound(NO_SUCH_HOOK)
             if len(incoming.body) > (limit := self._limit(use)):
                 raise TooLarge.of_body(limit)
@@ -188,14 +228,6 @@ class Ingest:
         self._ring([delivery], receipts)
         return await self._acknowledge(assessment, delivery, receipts[0])
 
-    async def _find_gate(self, arrival: Arrival) -> Gate:
-        if not credentials.could_be_token(arrival.token):
-            raise NotFound(NO_SUCH_HOOK)
-        gate = await self._registry.gate(credentials.digest(arrival.token))
-        if gate is None or arrival.schedule not in (str(gate.schedule_id), str(gate.number)):
-            raise NotFound(NO_SUCH_HOOK)
-        return gate
-
     def _incoming(self, arrival: Arrival, body: bytes) -> Incoming:
         return Incoming(
             arrival.headers,
@@ -204,6 +236,7 @@ class Ingest:
             url=arrival.url,
             query=arrival.query,
             now=self._registry.now_s(),
+            unwrap=arrival.unwrap,
         )
 
     def _limit(self, gate: Gate) -> int:
@@ -237,7 +270,8 @@ class Ingest:
             reason = "another body came before with the same key" if receipt.differs else None
             return Outcome(event_id=event_id, status="duplicate", runs=await self._runs_of(event_id), reason=reason)
         if delivery.verdict is not Verdict.ACCEPTED:
-            return Outcome(event_id=event_id, status="ignored", reason=delivery.reason)
+            code = delivery.reason_code
+            return Outcome(event_id=event_id, status="ignored", reason=delivery.reason, reason_code=code)
         # A second try found what the first had committed unheard, or every item of it came before.
         if found := await self._runs_of(event_id):
             return Outcome(event_id=event_id, status="accepted", runs=found)

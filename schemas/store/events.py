@@ -17,7 +17,7 @@ SQL = queries("events")
 CANDIDATES = 5000
 LONGEST_SPAN_DAYS = 128
 KEPT_DUPLICATES = 20  # of one key, and as many with another body
-_RUN = ("run_id", "pipeline_id", "variables", "queue")
+_RUN = ("run_id", "pipeline_id", "variables", "queue", "event_item")
 _COLUMNS = tuple(name for name in Delivery.__struct_fields__ if name not in (*_RUN, "items"))
 
 
