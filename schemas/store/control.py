@@ -15,7 +15,7 @@ from schemas.store.db import Db, queries
 SQL = queries("control")
 
 
-async def resume(db: Db, run_id: uuid.UUID, *, note: str | None, from_block: str | None) -> Ring | None:
+async def resume(db: Db, run_id: uuid.UUID, *, note: str | None, from_block: str | None = None) -> Ring | None:
     """Queue a run that goes on where this one ended and return its ring; None unless it failed or was cancelled.
 
     With `from_block` that begins anew, with all after it, and it may have succeeded.
