@@ -19,13 +19,13 @@ from schemas.runs import Run
 
 LONGEST_WAIT_S = 60.0
 _REJECTED = frozenset({"params_invalid", "mapping_failed", "filter_failed", "dedupe_failed"})
-_NO_TOKEN = (
+_ANONYMOUS = (
     "Here an event wants the token of the schedule that it is for, as `Authorization: Bearer TOKEN`. Mage takes events "
     "from everybody, so that any stranger can start what they match."
 )
 _ENDS = (
-    "Penstock runs pipelines whole: other blocks do not come before {block!r}. Ask for the last block, or make a pipeline "
-    "that ends with this one."
+    "Penstock runs pipelines whole, and not all other blocks come before {block!r}. Ask for the last block, or make a "
+    "pipeline that ends with this one."
 )
 
 
@@ -68,7 +68,7 @@ async def take_event(request: AnyRequest, core: TheCore) -> Taken:
     try:
         arrival = read_arrival(request, core, None, None)
     except NotFound:
-        raise Refused(_NO_TOKEN, status=401, kind="invalid_api_key") from None
+        raise Refused(_ANONYMOUS, status=401, kind="invalid_api_key") from None
     outcome = await core.ingest.deliver(arrival)
     started = await core.ingest.show_runs(outcome)
     event = started[0].event_variables if started else msgspec.Raw(b"null")

@@ -192,9 +192,9 @@ def show_detailed(run: Run, blocks: Sequence[BlockRun], names: Names) -> Detaile
         block_runs=[_show_block(block, run, schedule) for block in blocks],
         block_runs_count=len(blocks),
         completed_block_runs_count=sum(block.state is BlockState.SUCCESS for block in blocks),
-        pipeline_schedule_name=schedule and schedule.name,
+        pipeline_schedule_name=schedule.name if schedule else None,
         pipeline_schedule_token=HIDDEN_TOKEN if schedule and schedule.kind is ScheduleKind.API else None,
-        pipeline_schedule_type=schedule and schedule.kind.value,
+        pipeline_schedule_type=schedule.kind.value if schedule else None,
     )
 
 
@@ -214,7 +214,7 @@ def _base(run: Run, names: Names) -> dict[str, Any]:
     partition = f"{lane}/{executed_at:%Y%m%dT%H%M%S_%f}"
     variables = msgspec.json.decode(run.variables, type=dict[str, msgspec.Raw])
     return {
-        "pipeline_schedule_id": schedule and schedule.number,
+        "pipeline_schedule_id": schedule.number if schedule else None,
         "pipeline_uuid": run.pipeline_id,
         "execution_date": str_of(executed_at),
         "status": RUN_STATUS[run.state],
@@ -242,8 +242,8 @@ def _show_block(block: BlockRun, run: Run, schedule: ScheduleName | None) -> Sho
         created_at=str_of(run.created_at),
         id=zlib.crc32(f"{run.id}/{block.block_id}{item}".encode()),
         pipeline_run_id=run.number,
-        pipeline_schedule_id=schedule and schedule.number,
-        pipeline_schedule_name=schedule and schedule.name,
+        pipeline_schedule_id=schedule.number if schedule else None,
+        pipeline_schedule_name=schedule.name if schedule else None,
         started_at=moment(block.started_at),
         status=BLOCK_STATUS[block.state],
         updated_at=str_of(block.finished_at or block.started_at or run.created_at),
