@@ -4,6 +4,7 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
+from gateway import credentials
 from gateway.arrivals import read_arrival
 from gateway.bodies import keep_body
 from gateway.core import Core
@@ -52,14 +53,14 @@ async def trigger_with_token(
 ) -> Response[bytes]:
     """Take a delivery whose URL carries the token."""
     arrival = read_arrival(request, core, schedule, token, unwrap=wire.unwrap_trigger)
-    return await triggered(core, await core.ingest.deliver(arrival))
+    return await _trigger(core, arrival)
 
 
 @post("/api/pipeline_schedules/{schedule:str}/api_trigger", status_code=200)
 async def trigger_with_bearer(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Response[bytes]:
     """Take a delivery whose token is a Bearer."""
     arrival = read_arrival(request, core, schedule, None, unwrap=wire.unwrap_trigger)
-    return await triggered(core, await core.ingest.deliver(arrival))
+    return await _trigger(core, arrival)
 
 
 @post("/api/events", status_code=200)
@@ -87,6 +88,13 @@ async def run_block_with_token(
 ) -> dict[str, wire.PipelineRun | None]:
     """Do the same for a token in the URL."""
     return await _run_block(read_arrival(request, core, None, token, unwrap=wire.unwrap_block), request, core)
+
+
+async def _trigger(core: Core, arrival: Arrival) -> Response[bytes]:
+    """With an imported token the schedule in the path is the one that Mage had: only the token says which is ours."""
+    if credentials.is_foreign(arrival.token):
+        arrival = msgspec.structs.replace(arrival, schedule=None)
+    return await triggered(core, await core.ingest.deliver(arrival))
 
 
 async def triggered(core: Core, outcome: Outcome) -> Response[bytes]:
