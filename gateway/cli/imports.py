@@ -31,7 +31,7 @@ _LEFT_OUT = "left out"
 _UNSAID = ("description", "envs", "global_data_product_uuid")
 
 
-class Imported(msgspec.Struct, omit_defaults=True):
+class Imported(msgspec.Struct):
     """What became of one trigger; `notes` say what is otherwise than it was."""
 
     name: str
