@@ -173,16 +173,9 @@ class Ingest:
         return await self._acknowledge(assessment, delivery, receipt)
 
     async def _commit_large(self, delivery: Delivery) -> Receipt:
-        """Put the body into the object store, then commit, in the time for which every delivery may be held.
-
-        The database is asked first: while it is away nothing is stored, and what came before is not stored again.
-        """
+        """Have the body in the object store, then commit, in the time for which every delivery may be held."""
         until = self._held_until()
-        body, delivery.body = delivery.body, b""
-        key = delivery.schedule_id, delivery.dedupe_key
-        if await self._held(lambda: events.sha256_of_first(self._db, *key)) == delivery.sha256:
-            return await self._commits.submit(delivery, until=until)
-        async with self._large_bodies.stored(delivery.event_id, body, until=until) as delivery.object:
+        async with self._large_bodies.moved(delivery, until=until):
             return await self._commits.submit(delivery, until=until)
 
     async def _deliver_by_link(self, arrival: Arrival) -> Outcome:

@@ -30,28 +30,37 @@ class Inspector:
         return await events.get(self._db, event_id)
 
     async def body(self, event_id: uuid.UUID) -> EventBody:
-        """Read the bytes of one event, wherever they lie; raises NotFound, Unavailable, Conflict when damaged."""
+        """Read the bytes of one event, wherever they lie; raises what `body_in_pieces` raises."""
         found = await events.body(self._db, event_id)
         if found.object is None:
             return found
-        try:
-            data = await self._store.get(found.object)
-        except NotFound:
-            raise _gone(event_id) from None
-        if hashlib.sha256(data).digest() != found.sha256:
-            raise Conflict(f"The body of event {event_id} is damaged: its bytes in the object store have changed.")
-        return msgspec.structs.replace(found, body=data)
+        return msgspec.structs.replace(found, body=b"".join([piece async for piece in self._fetch(event_id, found)]))
 
     async def body_in_pieces(self, event_id: uuid.UUID) -> tuple[int, AsyncIterator[bytes]]:
-        """Read how many bytes an event has, and then the bytes piece by piece; raises NotFound, Unavailable."""
+        """Read how many bytes an event has, and then the bytes piece by piece.
+
+        Raises NotFound, Unavailable, Conflict when they are damaged; that can be too late for an answer, but is always
+        before the last piece.
+        """
         found = await events.body(self._db, event_id)
         if found.object is None:
             return len(found.body), _pieces(found.body)
-        rest = self._store.stream(found.object)
+        rest = self._fetch(event_id, found)
+        return found.size, _pieces(await anext(rest), rest)
+
+    async def _fetch(self, event_id: uuid.UUID, found: EventBody) -> AsyncIterator[bytes]:
+        seen, last = hashlib.sha256(), b""
         try:
-            return found.size, _pieces(await anext(rest), rest)
+            async for piece in self._store.stream(found.object or ""):
+                seen.update(piece)
+                if last:
+                    yield last
+                last = piece
         except NotFound:
-            raise _gone(event_id) from None
+            raise NotFound(f"The body of event {event_id} is not in the object store any more.") from None
+        if seen.digest() != found.sha256:
+            raise Conflict(f"The body of event {event_id} is damaged: its bytes in the object store have changed.")
+        yield last
 
 
 async def _pieces(first: bytes, rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
@@ -59,7 +68,3 @@ async def _pieces(first: bytes, rest: AsyncIterator[bytes] | None = None) -> Asy
     if rest is not None:
         async for piece in rest:
             yield piece
-
-
-def _gone(event_id: uuid.UUID) -> NotFound:
-    return NotFound(f"The body of event {event_id} is not in the object store any more.")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from schemas import tasks
 from schemas.errors import PenstockError, Unavailable
+from schemas.events import Delivery
 from schemas.objects import ObjectStore, body_key, insist
 from schemas.store import events
 from schemas.store.db import Database
@@ -33,31 +34,56 @@ class LargeBodies:
         await tasks.end(list(self._discarding))
 
     @asynccontextmanager
+    async def moved(self, delivery: Delivery, *, until: float) -> AsyncIterator[None]:
+        """Have the body of a delivery in the object store instead, while it is committed; raises what `stored` raises.
+
+        The database is asked first: while it is away nothing is stored. What came before with the same key is not
+        stored again, as nothing is kept of the body of such a duplicate.
+        """
+        with self._weighed(delivery.size):
+            body, delivery.body = delivery.body, b""
+            if await self._sha256_of_first(delivery, until) == delivery.sha256:
+                yield
+                return
+            async with self._stored(delivery.event_id, body, until) as delivery.object:
+                yield
+
+    @asynccontextmanager
     async def stored(self, event_id: uuid.UUID, body: bytes, *, until: float) -> AsyncIterator[str]:
         """Have a body in the object store, under the key that is given, while its event is committed.
 
         Raises Unavailable when the store does not have it `until` then (the loop's clock), or too much waits for it.
         """
         with self._weighed(len(body)):
-            key = body_key(event_id)
-            try:
-                await self._put(key, body, until)
-            except BaseException:
-                self._discard_soon(event_id, key)
-                raise
-            try:
+            async with self._stored(event_id, body, until) as key:
                 yield key
-            except Unavailable:  # nobody knows whether it was committed
-                raise
-            except PenstockError:
-                self._discard_soon(event_id, key)
-                raise
+
+    @asynccontextmanager
+    async def _stored(self, event_id: uuid.UUID, body: bytes, until: float) -> AsyncIterator[str]:
+        key = body_key(event_id)
+        try:
+            await self._put(key, body, until)
+        except BaseException:
             self._discard_soon(event_id, key)
+            raise
+        try:
+            yield key
+        except Unavailable:  # nobody knows whether it was committed
+            raise
+        except PenstockError:
+            self._discard_soon(event_id, key)
+            raise
+        self._discard_soon(event_id, key)
+
+    async def _sha256_of_first(self, delivery: Delivery, until: float) -> bytes | None:
+        return await insist(
+            lambda: events.sha256_of_first(self._db, delivery.schedule_id, delivery.dedupe_key), for_s=_left_s(until)
+        )
 
     async def _put(self, key: str, body: bytes, until: float) -> None:
         try:
             async with asyncio.timeout_at(until):
-                await insist(lambda: self._store.put(key, body), for_s=until - asyncio.get_running_loop().time())
+                await insist(lambda: self._store.put(key, body), for_s=_left_s(until))
         except TimeoutError:
             raise Unavailable("The object store does not answer.") from None
 
@@ -80,3 +106,7 @@ class LargeBodies:
         with contextlib.suppress(PenstockError):
             if not await events.names_object(self._db, event_id):
                 await self._store.delete([key])
+
+
+def _left_s(until: float) -> float:
+    return until - asyncio.get_running_loop().time()

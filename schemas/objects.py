@@ -57,7 +57,7 @@ def body_key(event_id: uuid.UUID) -> str:
 async def insist(
     work: Callable[[], Awaitable[T]], *, for_s: float, on_failure: Callable[[Unavailable], None] = lambda _: None
 ) -> T:
-    """Do something again while the store is away; raises Unavailable when it stays away for so many seconds."""
+    """Do something again while it is Unavailable; raises that when it stays so for so many seconds."""
     loop = asyncio.get_running_loop()
     give_up_at, pause = loop.time() + for_s, FIRST_PAUSE_S
     while True:
