@@ -5,6 +5,7 @@ import logging
 import traceback
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -118,7 +119,7 @@ class Run(Generic[P]):
     ) -> None:
         self.params: P = cast(P, params)
         self.variables: dict[str, Any] = {} if variables is None else variables
-        self._event_variables = event_variables
+        self._given = event_variables
         self.id = id or uuid.uuid4()
         self.number = number
         self.pipeline_id = pipeline_id
@@ -133,37 +134,33 @@ class Run(Generic[P]):
         self.about = about
         self.is_dry_run = is_dry_run
         self.log = log or Log(to_logging)
-        self._event = event_variables if isinstance(event_variables, EventBody) else None
         self._fetch = fetch
 
-    @property
+    @cached_property
     def event_variables(self) -> Any:
         """The decoded payload of the event that caused this run, whatever its type; None without one.
 
         A payload of more than 256 KiB is described by `content_type`, `size`, `sha256` and `url`: see `read_event`.
         """
-        if isinstance(self._event_variables, EventBody):
-            self._event_variables = self._event_variables.decode()
-        return self._event_variables
+        return self._given.decode() if isinstance(self._given, EventBody) else self._given
 
     def read_event(self) -> Any:
         """Read the payload of the event, however large it is: what `event_variables` is when that is not described.
 
         Bytes that are no text are given as bytes. A large payload is fetched in this moment, each time anew.
         """
-        if self._event is None:
-            return self._event_variables
-        is_described = self._event.object is not None or self._event.kind is Kind.BINARY
-        return self._event.decode_all(self.read_event_bytes()) if is_described else self.event_variables
+        event = self._given
+        is_described = isinstance(event, EventBody) and (event.object is not None or event.kind is Kind.BINARY)
+        return event.decode_all(self.read_event_bytes()) if is_described else self.event_variables
 
     def read_event_bytes(self) -> bytes:
         """Read the body of the event, byte for byte as it was sent; empty without one.
 
         In a unit test these are the `event_variables`, as JSON unless they are text or bytes.
         """
-        if self._event is None:
-            return _as_sent(self._event_variables)
-        return self._event.body if self._event.object is None or self._fetch is None else self._fetch(self._event)
+        if not isinstance(self._given, EventBody):
+            return _as_sent(self._given)
+        return self._given.body if self._given.object is None or self._fetch is None else self._fetch(self._given)
 
     @property
     def idempotency_key(self) -> str:

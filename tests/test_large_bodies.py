@@ -1,77 +1,34 @@
 """Bodies above 256 KiB: in the object store before the 2xx, described everywhere, read by blocks with one call."""
 
-import asyncio
-import datetime as dt
 import hashlib
 import os
-import signal
 import uuid
-from collections import Counter
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from gateway.large_bodies import LargeBodies
-from schemas.errors import Unavailable
 from schemas.events import Delivery, PlannedRun
-from schemas.ids import floor_of, new_id
-from schemas.objects import INLINE_LIMIT, ObjectStore, body_key
+from schemas.ids import new_id
+from schemas.objects import INLINE_LIMIT, body_key
 from schemas.payload import Kind
 from schemas.settings import MAX_BODY_LIMIT
 from schemas.states import Verdict
 from schemas.store import events, runs
 from schemas.store.db import Database
-from tests.faults import Connection, all_ended, blocks_of, post
-from tests.problems import problem
-from tests.system import Json, Penstock, free_port
+from tests.faults import Connection, all_ended, blocks_of
+from tests.large_bodies import LARGE, give_back, objects_in, sha256, take_away
+from tests.system import Json, Penstock
 from tests.waiting import eventually
 
 MIB = 1 << 20
-LARGE = b"[" + b'"\xc3\xbc",' * 200_000 + b"1]"
-
-
-def objects_in(place: Path) -> list[str]:
-    """Name the objects of a store, as keys."""
-    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file() and "#" not in path.name)
-
-
-def sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
-
-
-def take_away(place: Path) -> Path:
-    """Let there be no folder where the store has its place, and say where it is meanwhile."""
-    aside = place.with_name("aside")
-    if place.exists():
-        place.rename(aside)
-    place.write_text("not a folder")
-    return aside
-
-
-def give_back(place: Path, aside: Path) -> None:
-    place.unlink()
-    if aside.exists():
-        aside.rename(place)
 
 
 async def output_of(penstock: Penstock, run: Json, block: str) -> Any:
     answer = await penstock.client.get(f"/v1/runs/{run['id']}/blocks/{block}/output", params={"format": "json"})
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-async def purged(penstock: Penstock) -> None:
-    """Purge what is older than a day, with its files."""
-    purge = (await penstock.client.post("/v1/purge", json={"days": 1})).json()
-
-    async def is_done() -> bool:
-        found: Json = (await penstock.client.get(f"/v1/purges/{purge['id']}")).json()
-        return found["phase"] == "done"
-
-    await eventually(is_done, timeout=20)
 
 
 @pytest.fixture
@@ -143,98 +100,6 @@ async def test_one_call_reads_an_event_of_any_size_and_kind(
     assert (await shared.client.get(f"/v1/events/{run['event_id']}/body")).content == body
 
 
-async def test_without_the_store_a_large_delivery_is_held_and_then_refused_whole(
-    penstock: Penstock, connection: Connection, place: Path
-) -> None:
-    await penstock.start(store=place, hold_s=1.5)
-    hook = await penstock.hook("quick")
-    aside = take_away(place)
-
-    refused = await penstock.deliver(hook, LARGE, idempotency_key="a")
-    assert "retry-after" in refused.headers
-    assert problem(refused, 503, "unavailable").startswith("The object store is away")
-    assert (await penstock.deliver(hook, b"small")).status_code == 202
-    assert await connection.fetchval("SELECT count(*) FROM events WHERE size > 100") == 0
-
-    held = asyncio.create_task(penstock.deliver(hook, LARGE, idempotency_key="a"))
-    await asyncio.wait({held}, timeout=0.5)
-    assert not held.done()
-    give_back(place, aside)
-    assert (await held).status_code == 202
-    assert (await penstock.deliver(hook, LARGE, idempotency_key="a")).json()["status"] == "duplicate"
-    assert len(objects_in(place)) == 1
-
-
-async def test_a_gateway_that_is_killed_before_its_commit_leaves_an_object_that_goes_with_its_day(
-    penstock: Penstock, connection: Connection, place: Path
-) -> None:
-    gateway, _ = await penstock.start(store=place)
-    hook = await penstock.hook("quick")
-    async with connection.transaction():
-        await connection.execute("LOCK TABLE event_keys IN EXCLUSIVE MODE")  # may be read, and nobody commits
-        sending = asyncio.create_task(penstock.deliver(hook, LARGE, idempotency_key="a"))
-        await eventually(lambda: len(objects_in(place)) == 1, timeout=10)
-        await gateway.end(signal.SIGKILL)
-        await connection.execute(  # what waits for the lock would be committed although nobody hears of it
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'penstock gateway'"
-        )
-    assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], Exception)
-    assert await connection.fetchval("SELECT count(*) FROM events") == 0
-
-    await penstock.start_gateway(store=place)
-    run = await penstock.ended(await penstock.delivered_run(hook, LARGE, idempotency_key="a"))
-    (orphan,) = set(objects_in(place)) - {body_key(uuid.UUID(run["event_id"]))}
-
-    long_ago = dt.datetime.now(dt.UTC) - dt.timedelta(days=3)
-    await make_a_day(connection, long_ago)
-    old = place / body_key(floor_of(long_ago))
-    old.parent.mkdir(parents=True)
-    (place / orphan).rename(old)
-    await purged(penstock)
-    await eventually(lambda: objects_in(place) == [body_key(uuid.UUID(run["event_id"]))], timeout=20)
-
-
-async def make_a_day(connection: Connection, moment: dt.datetime) -> None:
-    """Make the partition of events of a day that is over."""
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    first, end = floor_of(day), floor_of(day + dt.timedelta(days=1))
-    name = f"events_{day:%Y%m%d}"
-    await connection.execute(f"CREATE TABLE {name} PARTITION OF events FOR VALUES FROM ('{first}') TO ('{end}')")
-
-
-async def test_copies_of_a_large_delivery_over_two_gateways_make_one_run_and_one_object(
-    penstock: Penstock, connection: Connection, place: Path
-) -> None:
-    other_port = free_port()
-    await asyncio.gather(
-        penstock.start_gateway(store=place),
-        penstock.start_gateway(store=place, port=other_port),
-        penstock.start_runner(store=place),
-    )
-    hook = await penstock.hook("quick")
-    hooks = [hook, hook.replace(f":{penstock.port}/", f":{other_port}/")]
-
-    answers = await asyncio.gather(*(post(hooks[n % 2], LARGE, idempotency_key="the-one") for n in range(20)))
-
-    assert Counter(status for status, _ in answers) == {202: 1, 200: 19}
-    (run_id,) = {run["id"] for _, answer in answers for run in answer["runs"]}
-    kept = await connection.fetchval("SELECT object FROM events WHERE object IS NOT NULL")
-    await eventually(lambda: objects_in(place) == [kept], timeout=10)
-    written = (place / kept).stat().st_mtime_ns
-    assert (await penstock.deliver(hook, LARGE, idempotency_key="the-one")).json()["runs"][0]["id"] == run_id
-
-    other = LARGE.replace(b"1]", b"2]")
-    differing = await penstock.deliver(hook, other, idempotency_key="the-one")
-    assert differing.json()["reason"] == "another body came before with the same key"
-    sample = await connection.fetchrow("SELECT id, object FROM events WHERE reason_code = 'different_body'")
-    assert sample["object"] == body_key(sample["id"])
-    assert (await penstock.client.get(f"/v1/events/{sample['id']}/body")).content == other
-    assert objects_in(place) == sorted([kept, sample["object"]])
-    assert (place / kept).stat().st_mtime_ns == written
-    assert await all_ended(connection, within=10) == {"success": 1}
-
-
 async def test_a_link_takes_a_large_body_and_a_refused_one_leaves_nothing(
     penstock: Penstock, connection: Connection, place: Path
 ) -> None:
@@ -295,19 +160,6 @@ def split_delivery(body: bytes) -> Delivery:
         items=(PlannedRun(run_id=new_id(), item=0, dedupe_key=None, variables=nothing, event_item=b'{"n":1}'),),
         object=body_key(event_id),
     )
-
-
-async def test_no_more_large_bodies_are_held_than_memory_is_there_for(db: Database, place: Path) -> None:
-    bodies, body = LargeBodies(db, ObjectStore(str(place))), bytes(MAX_BODY_LIMIT)
-    until = asyncio.get_running_loop().time() + 30
-    async with AsyncExitStack() as held:
-        for _ in range(5):
-            await held.enter_async_context(bodies.stored(new_id(), body, until=until))
-        with pytest.raises(Unavailable, match="Too much is waiting for the object store"):
-            await held.enter_async_context(bodies.stored(new_id(), body, until=until))
-    async with bodies.stored(new_id(), body, until=until):
-        pass
-    await eventually(lambda: objects_in(place) == [])
 
 
 async def test_an_event_that_is_gone_or_was_changed_fails_the_block_that_reads_it(
