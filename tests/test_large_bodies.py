@@ -3,6 +3,7 @@
 import hashlib
 import os
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,18 +189,22 @@ async def test_an_event_that_is_gone_or_was_changed_fails_the_block_that_reads_i
         assert "its bytes in the object store have changed" in errors[changed][block]["message"]
 
 
-async def test_a_block_waits_for_a_store_that_is_away(penstock: Penstock, place: Path) -> None:
+async def test_a_block_waits_for_a_store_that_is_away_unless_it_is_cancelled(penstock: Penstock, place: Path) -> None:
     await penstock.start(store=place)
     hook = await penstock.hook("reads_event", is_paused=True)
-    run_id = await penstock.delivered_run(hook, LARGE)
+    run_id, cancelled = [await penstock.delivered_run(hook, LARGE) for _ in range(2)]
     aside = take_away(place)
     await penstock.client.patch(f"/v1/schedules/{hook.split('/')[-2]}", json={"is_paused": False})
 
-    async def others_have_ended() -> bool:
+    async def waits(run_id: str) -> bool:
         states = {name: block["state"] for name, block in (await blocks_of(penstock, run_id)).items()}
         return states == {"described": "success", "raw": "running", "decoded": "running"}
 
-    await eventually(others_have_ended, timeout=15)
+    for waiting in (run_id, cancelled):
+        await eventually(partial(waits, waiting), timeout=15)
+    await penstock.client.post(f"/v1/runs/{cancelled}/cancel")
+    assert (await penstock.ended(cancelled, timeout=10))["state"] == "cancelled"
+    assert await waits(run_id)
     give_back(place, aside)
     assert (await penstock.ended(run_id))["state"] == "success"
 
@@ -222,7 +227,7 @@ async def test_no_runner_holds_what_its_blocks_have_not_asked_for(
 
     assert await all_ended(connection, within=60) == {"success": 11}
     assert max(while_running, resident_mib(runner.pid)) - before < 20
-    assert peak_mib(gateway.pid) < 400
+    assert peak_mib(gateway.pid) < 250
 
 
 async def is_running(connection: Connection, count: int) -> bool:

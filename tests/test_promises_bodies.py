@@ -57,7 +57,9 @@ async def test_without_the_store_a_large_delivery_is_held_and_then_refused_whole
     assert not held.done()
     give_back(place, aside)
     assert (await held).status_code == 202
+    aside = take_away(place)
     assert (await penstock.deliver(hook, LARGE, idempotency_key="a")).json()["status"] == "duplicate"
+    give_back(place, aside)
     assert len(objects_in(place)) == 1
 
 
