@@ -8,6 +8,7 @@ from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.dry_runs import DryRuns
+from gateway.explanations import Explanations
 from gateway.feed import Feed
 from gateway.ingest import Ingest
 from gateway.inspector import Inspector
@@ -55,6 +56,7 @@ class Core:
         self.clocks = Clocks(self.db)
         store = ObjectStore(store_place(settings.store, settings.data))
         self.inspector = Inspector(self.db, store)
+        self.explanations = Explanations(self.db, self.inspector)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)

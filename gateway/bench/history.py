@@ -66,7 +66,7 @@ _EVENTS = """
 INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, content_type, kind, headers, body, size,
                     received_at)
 SELECT pg_temp.id('001', n, at), pg_temp.schedule(n, $5), CASE n % 5000 WHEN 0 THEN 'github' ELSE 'generic' END,
-       CASE n % 1000 WHEN 1 THEN 'rejected' ELSE 'accepted' END, CASE n % 1000 WHEN 1 THEN 'malformed' END,
+       CASE n % 1000 WHEN 1 THEN 'rejected' ELSE 'accepted' END, CASE n % 1000 WHEN 1 THEN 'bad_signature' END,
        'order.made', 'application/json', 'json',
        '{"content-type": "application/json"}', body, length(body), at
 FROM generate_series($1::bigint, $2::bigint) n
