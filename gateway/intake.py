@@ -43,7 +43,7 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     source = discover()[gate.source]
     source.verify(incoming, gate.source_config)
     kind = payload.classify(incoming.body, incoming.content_type)
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     verdict, reason = Verdict.ACCEPTED, None
     if facts.handshake:
         verdict, reason = Verdict.HANDSHAKE, f"{facts.handshake.kind} is a handshake"

@@ -61,7 +61,7 @@ def read_expected(path: Path) -> Expected:
 def show(source: str, request: Incoming) -> Expected:
     """Read a verified request, as the files beside them do."""
     found = discover()[source]
-    facts: Facts = found.read(request)
+    facts: Facts = found.facts(request, read_config(source))
     shaken = facts.handshake
     items = found.split(request) if found.split and not shaken else None
     return Expected(
