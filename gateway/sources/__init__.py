@@ -91,8 +91,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     fields of `source_config` that are read besides those of the schemes. `read` and `split` get verified requests only,
     and must not raise whatever the bytes are. `greet` answers requests other than POST, such as a challenge, or
     returns one that is to be taken as a delivery; None is a 405. `check` looks at a configuration before it is saved,
-    and raises Invalid that points at what could never work. `setup` says what a user does at the sender's side; `dedupe`
-    and `handshakes` say to readers what `read` and `greet` do.
+    and raises Invalid that points at what could never work. `setup` says what a user does at the sender's side, and
+    `dedupe` and `handshakes` what `read` and `greet` do.
     """
 
     name: str
