@@ -38,7 +38,7 @@ class Ed25519(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proof(self) -> str:
         """Say it in words, for the table of sources."""
-        return f"Ed25519 over `{self.signed.template}`, {self.encoding}, in `{self.header}`"
+        return f"Ed25519 over {self.signed.words}, {self.encoding}, in `{self.header}`"
 
     def applies(self, incoming: Incoming) -> bool:
         return self._place.is_in(incoming)

@@ -44,8 +44,7 @@ class Hmac(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proof(self) -> str:
         """Say it in words, for the table of sources."""
-        what = "the body" if self.signed.template == "{body}" else f"`{self.signed.template}`"
-        return f"HMAC-{self.algorithm.upper()} of {what}, {self.encoding}, in `{self.header}`"
+        return f"HMAC-{self.algorithm.upper()} of {self.signed.words}, {self.encoding}, in `{self.header}`"
 
     def applies(self, incoming: Incoming) -> bool:
         return bool(incoming.headers.get(self.header.lower()))

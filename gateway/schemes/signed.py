@@ -81,6 +81,14 @@ class SignedText(msgspec.Struct, frozen=True, kw_only=True):
     tolerance_s: float = 300
     form_field: str = ""
 
+    @property
+    def words(self) -> str:
+        """Say what is signed, for the table of sources."""
+        text = "the body" if self.template == "{body}" else f"`{self.template}`"
+        field = f" (of a form its field `{self.form_field}`)" if self.form_field else ""
+        has_time = "{timestamp}" in self.template or self.timestamp_field
+        return text + field + (f" within {self.tolerance_s:.0f} s" if has_time else "")
+
     def read(self, incoming: Incoming, place: Place) -> bytes:
         """Build the text as it was signed, if its time is good; raises BadSignature."""
         return self._fill(incoming, self._id(incoming), self._timestamp(incoming, place))

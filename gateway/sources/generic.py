@@ -15,6 +15,7 @@ source = Source(
     title="Any system that can POST",
     read=_read,
     setup="POST to the URL of a token, or send the token as `Authorization: Bearer` or `X-Penstock-Token`.",
+    dedupe="`webhook-id`, `X-GitHub-Delivery`, `Idempotency-Key`, a CloudEvent's source and id",
     samples={
         "order": Sample(
             headers={"content-type": "application/json", "idempotency-key": "{uuid}"},

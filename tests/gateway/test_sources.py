@@ -10,7 +10,7 @@ from gateway import sources
 from gateway.sources import Incoming, Source
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
-from tests.captured_requests import SOURCES, captured, read_config, read_expected, read_request, show
+from tests.captured_requests import SOURCES, captured, read_expected, read_request, show
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
