@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import hmac
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -259,6 +261,17 @@ def test_what_is_no_public_key_is_said_before_it_is_saved_and_verifies_nothing(k
     with pytest.raises(Invalid):
         check_public_key(SourceConfig(public_key=key))
     assert (refusal(DISCORD, request, SourceConfig(public_key=key)) is None) == (PUBLIC in key.split())
+
+
+def test_who_has_no_sender_with_a_public_key_does_not_load_what_verifies_it() -> None:
+    code = (
+        "import sys; import gateway.app; from gateway import sources; from gateway.incoming import Incoming\n"
+        "from schemas.schedules import SourceConfig\n"
+        "sources.discover()['github'].sign(Incoming({}, b'{}'), SourceConfig(secrets=('a',)))\n"
+        "print('cryptography' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 # A signature that a schedule describes

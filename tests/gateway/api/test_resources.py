@@ -256,6 +256,7 @@ def signing(**signature: str) -> Json:
         ({"source": "discord", "source_config": {"public_key": "ab" * 31}}, "/source_config/public_key"),
         ({"source": "github", "source_config": {"secrets": ["a"], "public_key": "a"}}, "/source_config/public_key"),
         ({"source": "svix", "source_config": {"secrets": [ONE_KEY, "whsec_!"]}}, "/source_config/secrets/1"),
+        ({"source": "gitlab", "source_config": {"secrets": ["plain", "whsec_!"]}}, "/source_config/secrets/1"),
         ({"source": "telegram", "source_config": {"secrets": ["with space"]}}, "/source_config/secrets/0"),
         (signing(template="{body}{nonce}"), "/source_config/signature/template"),
         (signing(template="{id}.{body}"), "/source_config/signature/id_header"),
