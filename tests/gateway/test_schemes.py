@@ -265,7 +265,7 @@ def test_what_is_no_public_key_is_said_before_it_is_saved_and_verifies_nothing(k
 
 def test_who_has_no_sender_with_a_public_key_does_not_load_what_verifies_it() -> None:
     code = (
-        "import sys; import gateway.app; from gateway import sources; from gateway.incoming import Incoming\n"
+        "import sys; from gateway import sources; from gateway.incoming import Incoming\n"
         "from schemas.schedules import SourceConfig\n"
         "sources.discover()['github'].sign(Incoming({}, b'{}'), SourceConfig(secrets=('a',)))\n"
         "print('cryptography' in sys.modules)"
