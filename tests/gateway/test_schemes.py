@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, text_at
 from gateway.schemes.configured import ConfiguredHmac, check_signature
 from gateway.schemes.ed25519 import Ed25519, check_public_key
 from gateway.schemes.hmacs import Hmac, check_keys
@@ -177,7 +177,7 @@ def test_the_padding_of_a_key_may_be_missing() -> None:
 
 @pytest.mark.parametrize(
     ("secret", "key_form"),
-    [("whsec_", "base64"), ("whsec_é", "base64"), ("a", "base64"), ("plain", "whsec"), ("xy", "hex"), ("é", "hex")],
+    [("whsec_", "base64"), ("whsec_é", "base64"), ("a", "base64"), ("MfKQ9r8G", "whsec"), ("xy", "hex"), ("é", "hex")],
 )
 def test_what_is_no_key_is_never_used_as_one(secret: str, key_form: Any) -> None:
     config = SourceConfig(secrets=(secret,))
@@ -216,6 +216,25 @@ def test_a_time_in_the_body_counts_only_when_the_body_is_signed() -> None:
     for body in (b"{}", b"[]", b"", b'{"at": null}', b'{"at": true}'):
         assert sent(body) == "There is no time in the field at of the body."
     assert "does not match" in str(refusal(scheme, Incoming({"x-s": code(b"other")}, b'{"at": 1}', now=NOW)))
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "found"),
+    [
+        ({"a": {"b": "c"}}, ("a", "b"), "c"),
+        ({"a": 0}, ("a",), "0"),
+        ({"a": "c"}, ("a", "b"), None),
+        ({"a": ["b"]}, ("a", "b"), None),
+        ({"a": ""}, ("a",), None),
+        ({"a": True}, ("a",), None),
+        ({"a": 1.5}, ("a",), None),
+        ({"a": "no\0database takes this"}, ("a",), None),
+        ([], ("a",), None),
+        (None, (), None),
+    ],
+)
+def test_what_stands_at_a_place_is_a_text_or_nothing(value: Any, path: tuple[str, ...], found: str | None) -> None:
+    assert text_at(value, *path) == found
 
 
 # Ed25519
