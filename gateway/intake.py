@@ -3,29 +3,44 @@
 In this order: whose signature, how it can be read, what it says it is, whether it may become a run.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.credentials import TOKEN_PREFIX
+from gateway.expressions import Budget, Subject
 from gateway.incoming import Incoming
-from gateway.sources import Facts, discover
+from gateway.rules import Finding, Judgement, Rules, judge
+from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
-from schemas.events import Delivery, fit_dedupe_key
+from schemas.errors import BadSignature, Malformed, PenstockError
+from schemas.events import Delivery, PlannedRun, fit_dedupe_key
 from schemas.ids import new_id
 from schemas.notify import MASK
 from schemas.payload import Kind
 from schemas.schedules import Gate
-from schemas.states import OnPaused, Verdict
+from schemas.states import OnPaused, Verdict, VerificationMode
 
+EXPLAINED_ITEMS = 10
 PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api-?key|credential")
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _HOOKS = "/hooks/"
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
-_ID_NAMES = {"idempotency-key"}
+_ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
+
+
+class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that an accepted delivery is to become; `payload` is what it gets of a delivery that is split."""
+
+    variables: msgspec.Raw
+    key: str | None = None
+    payload: bytes | None = None
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,60 +49,244 @@ class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts
     kind: Kind
     verdict: Verdict
-    reason: str | None
-    dedupe_key: str | None
+    reason_code: str | None = None
+    reason: str | None = None
+    dedupe_key: str | None = None
+    observed: str | None = None
+    is_split: bool = False
+    items: tuple[PlannedItem, ...] = ()
+    timings: Mapping[str, int] = {}
+
+
+class Stopwatch:
+    """Takes the time of each check, in microseconds."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, int] = {}
+        self._since = time.perf_counter_ns()
+
+    def lap(self, check: str) -> None:
+        """Say that a check has ended."""
+        now = time.perf_counter_ns()
+        self.timings[check] = (now - self._since) // 1000
+        self._since = now
 
 
 def assess(gate: Gate, incoming: Incoming) -> Assessment:
     """Verify, read and judge a delivery; raises BadSignature or Malformed."""
-    source = discover()[gate.source]
-    source.verify(incoming, gate.source_config)
+    source, watch = discover()[gate.source], Stopwatch()
+    observed = verify(gate, incoming)
+    watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
+    watch.lap("payload")
     facts = source.facts(incoming, gate.source_config)
-    verdict, reason = Verdict.ACCEPTED, None
+    watch.lap("facts")
+    judgement = _judge(gate, source, incoming, facts)
+    watch.lap("rules")
+    return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
+    """Judge a stored request by the rules of now, without its signature; what cannot be read is rejected."""
+    source = discover()[gate.source]
+    try:
+        kind = payload.classify(incoming.body, incoming.content_type)
+    except Malformed as error:
+        unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
+        return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
+    facts = source.facts(incoming, gate.source_config)
+    return msgspec.structs.replace(_judge(gate, source, incoming, facts), kind=kind)
+
+
+def verify(gate: Gate, incoming: Incoming) -> str | None:
+    """Check whose delivery it is.
+
+    Raises BadSignature, or in the mode `observe` returns what it would have said.
+    """
+    try:
+        discover()[gate.source].verify(incoming, gate.source_config)
+    except BadSignature as error:
+        if gate.source_config.mode is VerificationMode.STRICT:
+            raise
+        return error.message
+    return None
+
+
+def _judge(gate: Gate, source: Source, incoming: Incoming, facts: Facts) -> Assessment:
+    judged = Assessment(facts=facts, kind=Kind.EMPTY, verdict=Verdict.ACCEPTED)
     if facts.handshake:
-        verdict, reason = Verdict.HANDSHAKE, f"{facts.handshake.kind} is a handshake"
-    elif gate.is_paused and gate.on_paused is OnPaused.REJECT:
-        verdict, reason = Verdict.FILTERED, PAUSED
-    dedupe_key = fit_dedupe_key(facts.delivery_id) if facts.delivery_id else None
-    return Assessment(facts=facts, kind=kind, verdict=verdict, reason=reason, dedupe_key=dedupe_key)
+        reason = f"{facts.handshake.kind} is a handshake"
+        return msgspec.structs.replace(judged, verdict=Verdict.HANDSHAKE, reason=reason, dedupe_key=_key_of(facts))
+    if gate.is_paused and gate.on_paused is OnPaused.REJECT:
+        return _turned_away(judged, Verdict.FILTERED, "paused", PAUSED)
+    if gate.split and source.split:
+        return _judge_items(gate, source.split(incoming), incoming, judged)
+    found = _by_rules(gate, incoming, facts.delivery_id, facts.event_type)
+    if found.verdict is not Verdict.ACCEPTED:
+        return _turned_away(judged, found.verdict, str(found.reason_code), str(found.reason))
+    key = _key_of(facts) if found.dedupe_key is None else fit_dedupe_key(found.dedupe_key)
+    return msgspec.structs.replace(judged, dedupe_key=key, items=(PlannedItem(variables=found.variables),))
+
+
+def _judge_items(gate: Gate, items: Sequence[Item], incoming: Incoming, judged: Assessment) -> Assessment:
+    """Judge each item; the delivery is turned away whole when one of them fails, or none is left."""
+    if not items:
+        return _turned_away(judged, Verdict.FILTERED, "no_items", "there is no item in it")
+    planned: dict[str | int, PlannedItem] = {}
+    budget = Budget()
+    for number, item in enumerate(items):
+        payload_text = msgspec.json.encode(item.payload)
+        part = msgspec.structs.replace(incoming, body=payload_text)
+        event_type = item.event_type or judged.facts.event_type
+        found = _by_rules(gate, part, item.id or judged.facts.delivery_id, event_type, budget)
+        if found.verdict is Verdict.REJECTED:
+            return _turned_away(judged, found.verdict, str(found.reason_code), f"Item {number}: {found.reason}")
+        if found.verdict is Verdict.ACCEPTED:
+            item_id = item.id if found.dedupe_key is None else found.dedupe_key
+            key = fit_dedupe_key(f"item:{item_id}") if item_id else None
+            planned[key or number] = PlannedItem(variables=found.variables, key=key, payload=payload_text)
+    if not planned:
+        return _turned_away(
+            judged, Verdict.FILTERED, "filter_false", f"The filter is false for all {len(items)} items."
+        )
+    runs = tuple(planned.values())
+    return msgspec.structs.replace(judged, dedupe_key=_key_of(judged.facts), is_split=True, items=runs)
+
+
+def _by_rules(
+    gate: Gate, incoming: Incoming, event_id: str | None, event_type: str | None, budget: Budget | None = None
+) -> Judgement:
+    rules = Rules.of(gate)
+    if not rules.has_expressions:
+        return Judgement(variables=gate.variables)
+    subject = Subject(incoming, source=gate.source, event_id=event_id, event_type=event_type, budget=budget)
+    return judge(rules, subject, gate.variables, gate.params_schema, is_secret)
+
+
+def _turned_away(judged: Assessment, verdict: Verdict, code: str, reason: str) -> Assessment:
+    """Without a key: what was turned away must be let in when it comes again and things have changed."""
+    return msgspec.structs.replace(judged, verdict=verdict, reason_code=code, reason=reason)
+
+
+def _key_of(facts: Facts) -> str | None:
+    return fit_dedupe_key(facts.delivery_id) if facts.delivery_id else None
 
 
 def write_down(gate: Gate, incoming: Incoming, assessment: Assessment) -> Delivery:
     """Give a delivery its ids, ready to be committed."""
+    event_id = new_id()
+    is_one = assessment.verdict is Verdict.ACCEPTED and not assessment.is_split
+    return Delivery(
+        event_id=event_id,
+        schedule_id=gate.schedule_id,
+        source=gate.source,
+        verdict=assessment.verdict,
+        reason_code=assessment.reason_code,
+        reason=assessment.reason,
+        event_type=assessment.facts.event_type,
+        dedupe_key=assessment.dedupe_key,
+        content_type=incoming.content_type,
+        kind=assessment.kind,
+        headers=msgspec.json.encode(keep(incoming.headers)),
+        query=keep_query(incoming.query),
+        body=incoming.body,
+        size=len(incoming.body),
+        sha256=hashlib.sha256(incoming.body).digest(),
+        timings=msgspec.json.encode(assessment.timings),
+        observed=assessment.observed,
+        rules_id=gate.rules_id,
+        run_id=new_id() if is_one else None,
+        pipeline_id=gate.pipeline_id,
+        variables=assessment.items[0].variables if is_one else gate.variables,
+        queue=gate.queue,
+        items=_planned_runs(assessment.items) if assessment.is_split else None,
+    )
+
+
+def _planned_runs(items: Iterable[PlannedItem]) -> tuple[PlannedRun, ...]:
+    return tuple(
+        PlannedRun(
+            run_id=new_id(),
+            item=number,
+            dedupe_key=item.key,
+            variables=item.variables,
+            event_item=item.payload or b"null",
+        )
+        for number, item in enumerate(items)
+    )
+
+
+def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes: int) -> Delivery:
+    """Write down a request that was refused at the gate, with the beginning of its body."""
     return Delivery(
         event_id=new_id(),
         schedule_id=gate.schedule_id,
         source=gate.source,
-        verdict=assessment.verdict,
-        reason=assessment.reason,
-        event_type=assessment.facts.event_type,
-        # A delivery that a pause turned away must be let in when it comes again.
-        dedupe_key=None if assessment.reason == PAUSED else assessment.dedupe_key,
+        verdict=Verdict.REJECTED,
+        reason_code=error.code,
+        reason=error.message,
+        event_type=None,
+        dedupe_key=None,
         content_type=incoming.content_type,
-        kind=assessment.kind,
+        kind=Kind.BINARY,
         headers=msgspec.json.encode(keep(incoming.headers)),
-        body=incoming.body,
-        run_id=new_id() if assessment.verdict is Verdict.ACCEPTED else None,
+        query=keep_query(incoming.query),
+        body=incoming.body[:most_bytes],
+        size=len(incoming.body),
+        sha256=hashlib.sha256(incoming.body).digest(),
+        timings=b"{}",
+        observed=None,
+        rules_id=None,
+        run_id=None,
         pipeline_id=gate.pipeline_id,
         variables=gate.variables,
         queue=gate.queue,
     )
 
 
-def explain(gate: Gate, assessment: Assessment, size: int) -> list[dict[str, str]]:
+def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Finding]:
     """Say step by step what would become of a delivery; what failed before is an error answer already."""
     facts = assessment.facts
-    steps = [
-        ("token", "it fires this schedule"),
-        ("size", f"{size} bytes are within the limit"),
-        ("signature", f"verified as source {gate.source}" if gate.source_config.secrets else "none is asked for"),
-        ("payload", f"read as {assessment.kind.value}"),
-        ("event type", facts.event_type or "none given"),
-        ("dedupe key", assessment.dedupe_key or "none given: every delivery counts"),
-        ("verdict", assessment.reason or f"would become a run of {gate.pipeline_id}, unless it came before"),
+    runs = f"{len(assessment.items)} runs" if assessment.is_split else "a run"
+    return [
+        Finding("token", "it fires this schedule"),
+        Finding("size", f"{len(incoming.body)} bytes are within the limit"),
+        Finding("signature", _signature_finding(gate, assessment)),
+        Finding("payload", f"read as {assessment.kind.value}"),
+        Finding("event type", facts.event_type or "none given"),
+        *explain_rules(Rules.of(gate), gate.source, incoming, facts),
+        Finding("dedupe key", assessment.dedupe_key or "none given: every delivery counts"),
+        Finding("verdict", assessment.reason or f"would become {runs} of {gate.pipeline_id}, unless it came before"),
     ]
-    return [{"step": step, "finding": finding} for step, finding in steps]
+
+
+def explain_rules(
+    rules: Rules, source: str, incoming: Incoming, facts: Facts, *, is_stored: bool = False
+) -> list[Finding]:
+    """Say what the expressions and their parts are for a delivery, and for the first items of one that is split.
+
+    Of one that `is_stored` the secrets are masked, so that what reads them is left out.
+    """
+    if facts.handshake or not rules.has_expressions:
+        return []
+    split = discover()[source].split if source in discover() else None
+    if not (rules.split and split):
+        subject = Subject(incoming, source=source, event_id=facts.delivery_id, event_type=facts.event_type)
+        return rules.explain(subject, is_secret, is_stored=is_stored)
+    found: list[Finding] = []
+    for number, item in enumerate(split(incoming)[:EXPLAINED_ITEMS]):
+        part = msgspec.structs.replace(incoming, body=msgspec.json.encode(item.payload))
+        event_id, event_type = item.id or facts.delivery_id, item.event_type or facts.event_type
+        subject = Subject(part, source=source, event_id=event_id, event_type=event_type)
+        of_item = rules.explain(subject, is_secret, is_stored=is_stored)
+        found += [msgspec.structs.replace(finding, step=f"item {number}: {finding.step}") for finding in of_item]
+    return found
+
+
+def _signature_finding(gate: Gate, assessment: Assessment) -> str:
+    if assessment.observed:
+        return f"let in, as the mode is observe: {assessment.observed}"
+    return f"verified as source {gate.source}" if gate.source_config.secrets else "none is asked for"
 
 
 def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -97,7 +296,15 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def keep(headers: Mapping[str, str]) -> dict[str, str]:
     """Choose what is stored of the headers: all of them, secrets masked."""
-    return {name: MASK if _is_secret(name) else _without_ours(value) for name, value in headers.items()}
+    return {name: MASK if is_secret(name) else _without_ours(value) for name, value in headers.items()}
+
+
+def keep_query(query: Mapping[str, str]) -> str:
+    """Write what is stored of the query, secrets masked."""
+    if not query:
+        return ""
+    shown = {name: MASK if is_secret(name.lower()) else _without_ours(value) for name, value in query.items()}
+    return urlencode(shown, safe="*")
 
 
 def _without_ours(value: str) -> str:
@@ -108,5 +315,6 @@ def _without_ours(value: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_secret(header: str) -> bool:
+def is_secret(header: str) -> bool:
+    """Say whether what has this name, in lower case, is neither stored nor shown."""
     return header not in _ID_NAMES and _SECRET_NAME.search(header) is not None
