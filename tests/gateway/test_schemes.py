@@ -21,6 +21,7 @@ from gateway.schemes.signed import MOST_SIGNATURES, SignedText
 from gateway.schemes.twilio import Twilio
 from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SignatureConfig, SourceConfig
+from tests.ed25519_keys import OTHER_PUBLIC, PUBLIC, SEED
 
 NOW = 1_773_000_000
 BODY = b'{"a": 1}'
@@ -32,10 +33,6 @@ STRIPE = Hmac(
     separator=",",
     signed=SignedText(template="{timestamp}.{body}", timestamp_part="t="),
 )
-# RFC 8032, section 7.1, test 1
-SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
-PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-OTHER_PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
 DISCORD = Ed25519(
     header="X-Signature-Ed25519",
     signed=SignedText(template="{timestamp}{body}", timestamp_header="X-Signature-Timestamp"),
