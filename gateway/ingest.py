@@ -125,6 +125,8 @@ class Ingest:
 
     async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
         """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
+        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+            return None
         gate = await self._find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
