@@ -1,12 +1,23 @@
 """What a schedule's expressions make of a delivery: whether it runs, with which variables, under which key."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from gateway import params
-from gateway.expressions import BadExpression, Expression, ExpressionFailed, Step, Subject, Wanted, compile_expression
+from gateway.expressions import (
+    BadExpression,
+    Expression,
+    ExpressionFailed,
+    Step,
+    Subject,
+    Wanted,
+    compile_expression,
+    fields_read,
+)
+from gateway.expressions.tree import Fields
 from schemas.errors import FieldError, Invalid
 from schemas.schedules import Gate, NewSchedule, Schedule
 from schemas.states import Verdict
@@ -118,8 +129,9 @@ def judge(
     The filter decides first, for what it leaves out need not fit the rest.
     """
     try:
-        if rules.filter is not None and not _value("filter", rules.filter, "bool", subject, is_secret):
+        if rules.filter is not None and not _passes(rules.filter, subject, is_secret):
             return _turned_away(Verdict.FILTERED, "filter_false", "The filter is false.", variables)
+        subject.narrow(_fields((*rules.mapping.values(), rules.dedupe or "''")))
         mapped = _map(rules.mapping, subject, is_secret)
         key = None
         if rules.dedupe is not None:
@@ -136,6 +148,19 @@ def judge(
             reason = f"The variables are not what the pipeline takes: {wrong}"
             return _turned_away(Verdict.REJECTED, "params_invalid", reason, variables)
     return Judgement(variables=variables, dedupe_key=key)
+
+
+def _passes(text: str, subject: Subject, is_secret: IsSecret) -> bool:
+    subject.narrow(_fields((text,)))
+    return bool(_value("filter", text, "bool", subject, is_secret))
+
+
+@lru_cache(maxsize=1024)
+def _fields(texts: tuple[str, ...]) -> Fields:
+    try:
+        return fields_read(map(compile_expression, texts))
+    except BadExpression:  # which is said where it is evaluated
+        return None
 
 
 class _Failed(Exception):

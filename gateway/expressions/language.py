@@ -4,7 +4,7 @@ import base64
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.expressions import costs, tree
 from gateway.expressions.runtime import FIELDS_OF_EVENT, RuntimeFailed, Values, compile_text
-from gateway.expressions.subject import ExpressionFailed, Subject
+from gateway.expressions.subject import ExpressionFailed, Subject, fit
 from gateway.expressions.tree import Node
 from schemas.notify import MASK
 
@@ -97,6 +97,10 @@ class Expression:
         path = tree.path_of(self.root)
         self._path = path[1] if path and path[0] == "body" else None
 
+    @property
+    def is_path(self) -> bool:
+        return self._path is not None
+
     def evaluate(self, subject: Subject) -> Any:
         """Give its value as JSON has it; raises ExpressionFailed.
 
@@ -110,16 +114,21 @@ class Expression:
         return value
 
     def _value(self, subject: Subject) -> Any:
-        values = subject.values(with_body=self._reads_body)
         _spend(subject, costs.LEAST_NS)
-        if self._path is not None and isinstance(value := subject.find("body", self._path), dict | list):
-            return as_json(value)  # it is here already; the runtime would give it back part by part
+        if self._path is not None and (value := subject.find("body", self._path)) is not None:
+            return as_json(fit(value))  # it is here already; the runtime would give it back part by part
+        values = self._values(subject)
         if self._is_heavy or self._is_large or self._parts * subject.size > _LIGHT_WORK:
             self._check_cost(subject)
         try:
             return as_json(self._program.run(values))
         except RuntimeFailed as error:
             raise ExpressionFailed(_readable(str(error))) from None
+
+    def _values(self, subject: Subject) -> Values:
+        if self._path is None:
+            return subject.values(with_body=self._reads_body)
+        return subject.values_of(tree.fields_of([self.root], "body"))  # to hear why there is nothing at that path
 
     def explain(self, subject: Subject, is_secret: Callable[[str], bool]) -> list[Step]:
         """Evaluate it and each of its parts on its own, those that could be read from a secret header masked.
@@ -177,6 +186,14 @@ def compile_expression(text: str, wanted: Wanted = "any") -> Expression:
     if len(text) > LONGEST_TEXT:
         raise BadExpression(f"it has {len(text)} characters, and may have {LONGEST_TEXT}", text)
     return Expression(text, wanted)
+
+
+def fields_read(expressions: Iterable[Expression]) -> tree.Fields:
+    """Say which fields of the body these expressions read; see `Subject.narrow`.
+
+    Those that are nothing but a path are left out, for the runtime is not asked about them.
+    """
+    return tree.fields_of([expression.root for expression in expressions if not expression.is_path], "body")
 
 
 def as_json(value: Any) -> Any:

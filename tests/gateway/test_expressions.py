@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.expressions import BadExpression, ExpressionFailed, Wanted, compile_expression
+from gateway.expressions import BadExpression, ExpressionFailed, Wanted, compile_expression, fields_read
 from tests.gateway.deliveries import subject
 
 BODY = {
@@ -116,6 +116,10 @@ def test_the_body_is_what_the_run_gets(raw: bytes, content_type: str, body: Any)
         ("body.ref + body.size", "any", "these types do not go together: _+_(string, int64)"),
         ("body.ref > 1", "any", "these types do not go together: _>_(string, int64)"),
         ("body.commits[5]", "any", "Index error: index=5 size=2"),
+        ("body.commits[-1]", "any", "Index error: index=-1 size=2"),
+        ("body.commits[true]", "any", "Index error: expected integer type, got bool"),
+        ("body.ref[0]", "any", "Invalid container type: 'string'"),
+        ("body.commits.id", "any", "a field is asked of something that is no object"),
         ("body.?missing.value()", "any", "an optional value is not there"),
         ("int(body.ref)", "any", "cannot convert string to int"),
         ("double('nan')", "any", "it gives nan, which is no number in JSON"),
@@ -301,6 +305,26 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("ab\0") | st.text(), inner),
     max_leaves=12,
 )
+
+
+@given(text=EXPRESSIONS, body=VALUES)
+@settings(max_examples=400, deadline=None)
+def test_reading_only_the_fields_that_are_asked_for_changes_nothing(text: str, body: Any) -> None:
+    try:
+        expression = compile_expression(text)
+    except BadExpression:
+        return
+
+    def found(*, is_narrow: bool) -> str:
+        delivery = subject(body)
+        if is_narrow:
+            delivery.narrow(fields_read([expression]))
+        try:
+            return json.dumps(expression.evaluate(delivery))
+        except ExpressionFailed as failed:
+            return str(failed)
+
+    assert found(is_narrow=True) == found(is_narrow=False)
 
 
 @given(text=EXPRESSIONS, body=VALUES)
