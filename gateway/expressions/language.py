@@ -70,7 +70,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     line: int
     column: int
-    value: Any = None
+    value: Any = msgspec.UNSET
     error: str | None = None
     is_cut: bool = False
 

@@ -89,6 +89,12 @@ def test_secret_headers_are_not_shown(text: str, shown: Any) -> None:
     assert SECRET not in msgspec.json.encode(steps).decode()
 
 
+def test_null_is_a_value() -> None:
+    steps = compile_expression("body.none").explain(subject(BODY), is_secret)
+
+    assert msgspec.json.encode(steps) == b'[{"text":"body.none","line":1,"column":1,"value":null}]'
+
+
 def test_a_large_value_is_cut() -> None:
     (step,) = compile_expression("body.text").explain(subject({"text": "é" * 5000}), is_secret)
 

@@ -105,6 +105,25 @@ def test_what_goes_wrong_is_a_verdict_with_its_reason(rules: Rules, expected: Ju
     assert judged(rules) == expected
 
 
+def test_a_reason_can_be_stored_whatever_it_quotes() -> None:
+    schema = {"type": "object", "properties": {"region": {"enum": ["a"]}}}
+
+    for name in ("nul\\u0000", "x" * 5000):
+        found = judged(Rules(mapping={"region": f"'{name}'"}), schema=schema)
+        assert found.reason is not None
+        assert "\0" not in found.reason
+        assert len(found.reason) <= 2000
+
+
+def test_rules_of_another_version_are_explained_too() -> None:
+    rules = Rules(filter="saved by another version", dedupe="event.id")
+
+    findings = rules.explain(subject(BODY), is_secret)
+
+    assert findings[0] == Finding("filter", "it cannot be read: 'by' is not expected here")
+    assert not rules.read_a_secret(is_secret)
+
+
 def test_the_filter_decides_before_the_mapping_can_fail() -> None:
     rules = Rules(filter="event.type == 'ping'", mapping={"x": "body.missing"}, dedupe="body.missing")
 
