@@ -175,9 +175,7 @@ class _Failed(Exception):
 
 
 def _turned_away(verdict: Verdict, code: str, reason: str, variables: msgspec.Raw) -> Judgement:
-    """Keep the reason as what Postgres takes: it may quote what somebody wrote."""
-    reason = reason.replace("\0", "\ufffd")[:LONGEST_REASON]
-    return Judgement(verdict=verdict, reason_code=code, reason=reason, variables=variables)
+    return Judgement(verdict=verdict, reason_code=code, reason=reason[:LONGEST_REASON], variables=variables)
 
 
 def _map(mapping: Mapping[str, str], subject: Subject, is_secret: IsSecret) -> dict[str, Any]:

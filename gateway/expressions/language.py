@@ -185,6 +185,8 @@ def compile_expression(text: str, wanted: Wanted = "any") -> Expression:
     """Compile and check an expression; raises BadExpression."""
     if len(text) > LONGEST_TEXT:
         raise BadExpression(f"it has {len(text)} characters, and may have {LONGEST_TEXT}", text)
+    if "\0" in text:
+        raise BadExpression("it holds a NUL: write \\u0000 inside a text", text.replace("\0", "?"))
     return Expression(text, wanted)
 
 

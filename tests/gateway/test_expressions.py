@@ -152,6 +152,7 @@ def test_an_expression_without_a_value_says_why(text: str, wanted: Wanted, messa
         ("google.protobuf.BoolValue{}", "any", 1, 1, "messages such as google.protobuf.BoolValue are not known here"),
         ("true || [body.?a] == []", "any", 1, 9, "an optional value must be opened"),
         ("{'k': body[?'a']['o']}", "any", 1, 17, "an optional value must be opened"),
+        ("body['\0']", "any", 1, 1, "it holds a NUL: write \\u0000 inside a text"),
         ("body.?a", "any", 1, 1, "an optional value must be opened"),
         ("(" * 40 + "1" + ")" * 40, "any", 1, 1, "recursion limit exceeded. limit: 32"),
         ("'" + "x" * 10_000 + "'", "any", 1, 1, "it has 10002 characters, and may have 10000"),
