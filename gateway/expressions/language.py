@@ -1,6 +1,7 @@
 """Compiling, evaluating and explaining one expression."""
 
 import base64
+import contextlib
 import datetime as dt
 import math
 import re
@@ -136,13 +137,14 @@ class Expression:
         What stands inside a macro is left out, since it has another value for each item.
         """
         subject.budget.spent_ns = 0.0  # each may take as long as all together, for nobody waits at the gate
+        found = {self.text: self._step(self.text, 0, self.root, subject, is_secret)}
         pieces = tree.Text(self.text)
-        found: dict[str, Step] = {}
-        for node in (self.root, *_shown(self.root)):
+        for node in _shown(self.root):
             start, end = pieces.span(node) if node is not self.root else (0, len(self.text))
             text = self.text[start:end]
             if text not in found and len(found) < MOST_STEPS:
-                found[text] = self._step(text, start, node, subject, is_secret)
+                with contextlib.suppress(BadExpression):  # the whole is explained even if a part cannot stand alone
+                    found[text] = self._step(text, start, node, subject, is_secret)
         return list(found.values())
 
     def why(self, error: ExpressionFailed, is_secret: Callable[[str], bool]) -> str:

@@ -195,7 +195,8 @@ class Text:
             case "const":
                 return at, at + (self._tokens[at] == "-")
             case "ident":
-                return (at - 1, at + 1) if self._tokens[at] == "." else (at, at)
+                dots = node.name.count(".") if self._tokens[at] == "." else 0  # it is at the last one
+                return (at + 1 - 2 * dots, at + 1) if dots else (at, at)
             case "select" if not node.is_test:
                 return self._around(node.parts[0])[0], at + 1
             case "select":
