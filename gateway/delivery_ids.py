@@ -3,7 +3,8 @@
 Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery.
 """
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -30,7 +31,25 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
         if value := headers.get(header):
             return f"{prefix}:{value}"
     event = _binary_cloud_event(headers) or _structured_cloud_event(headers, body)
-    return f"cloudevent:{event.source}\n{event.id}" if event else None
+    return of_cloud_event(event.source, event.id) if event else None
+
+
+def of_body(body: bytes) -> str:
+    """Make the id of a delivery whose sender names none, but repeats it unchanged."""
+    return f"body:{hashlib.sha256(body).hexdigest()}"
+
+
+def of_items(ids: Sequence[str | None]) -> str | None:
+    """Make the id of a delivery out of those of all that came in it; None when one of them has none."""
+    known = [found for found in ids if found is not None]
+    if not known or len(known) < len(ids):
+        return None
+    return known[0] if len(known) == 1 else f"items:{hashlib.sha256(chr(10).join(known).encode()).hexdigest()}"
+
+
+def of_cloud_event(source: str, event_id: str) -> str:
+    """Make the id of a CloudEvent, which only source and id together make unique."""
+    return f"cloudevent:{source}\n{event_id}"
 
 
 def spellings(text: str) -> list[str]:
