@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 import migrations
-from gateway import answers, api, health, hooks, openapi, stream, websocket
+from gateway import answers, api, dialects, health, hooks, openapi, stream, websocket
 from gateway.auth import provide_caller
 from gateway.bootstrap import preset_admin_key
 from gateway.core import Core
@@ -18,6 +18,8 @@ from gateway.errors import exception_handlers
 from schemas.settings import MAX_BODY_LIMIT, Settings
 
 _HANDLERS = (
+    hooks.greeting_with_token,  # before the hooks, for which Litestar would add OPTIONS by itself
+    hooks.greeting_with_header,
     hooks.hook_with_token,
     hooks.hook_with_header,
     answers.call_back,
@@ -51,14 +53,14 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
             await core.stop()
 
     app = Litestar(
-        _HANDLERS,
+        [*_HANDLERS, *dialects.routers()],
         lifespan=[lifespan],
         dependencies={
             "core": Provide(lambda: core, sync_to_thread=False, use_cache=True),
             "caller": Provide(provide_caller, sync_to_thread=False),
             "draining": Provide(lambda: draining, sync_to_thread=False, use_cache=True),
         },
-        exception_handlers=exception_handlers(),
+        exception_handlers=exception_handlers(dialects.envelopes()),
         request_max_body_size=MAX_BODY_LIMIT,
         openapi_config=openapi.CONFIG,
         logging_config=None,

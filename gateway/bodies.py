@@ -17,6 +17,7 @@ T = TypeVar("T")
 Headers = Iterable[tuple[bytes, bytes]]
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _AT = " - at `"
+_KEPT = "body"  # in the state of a request whose body was read before its handler
 
 
 async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
@@ -28,6 +29,11 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
     declared = _header(request.scope["headers"], b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise TooLarge.of_body(limit)
+    kept: bytes | None = request.scope["state"].get(_KEPT)
+    if kept is not None:
+        if len(kept) > limit:
+            raise TooLarge.of_body(limit)
+        return kept
     parts: list[bytes] = []
     size = 0
     while True:
@@ -41,6 +47,13 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
         if not message.get("more_body"):
             return b"".join((*parts, part)) if parts else part
         parts.append(part)
+
+
+async def keep_body(request: Request[Any, Any, Any], limit: int) -> bytes:
+    """Read the body before the handler does, which still gets it; raises what `read_body` raises."""
+    body = await read_body(request, limit)
+    request.scope["state"][_KEPT] = body
+    return body
 
 
 async def read_json(request: Request[Any, Any, Any], type_: type[T], *, limit: int, default: T | None = None) -> T:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from schemas.audit import Action
 from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
 from schemas.keys import Caller, Key, NewKey, ShownKey
-from schemas.pages import Page
+from schemas.pages import Counted, Page, Span
 from schemas.pipelines import Pipeline, PipelinePatch
 from schemas.schedules import (
     Link,
@@ -55,6 +55,18 @@ class Catalog:
     async def get_pipeline(self, pipeline_id: str) -> Pipeline:
         """Read one pipeline; raises NotFound."""
         return (await pipelines.get(self._db, pipeline_id)).masked()
+
+    async def span_pipelines(self, span: Span, *, q: str | None = None) -> Counted[Pipeline]:
+        """Read a part of the pipelines by name, and how many there are."""
+        found = await pipelines.list_span(self._db, span, q=q)
+        return Counted([pipeline.masked() for pipeline in found.items], found.total)
+
+    async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:
+        """Read the first pipeline that is spelled like this; raises NotFound."""
+        found = await pipelines.first_of(self._db, spellings)
+        if found is None:
+            raise NotFound(f"There is no pipeline {spellings[0]!r}.")
+        return found.masked()
 
     async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch, caller: Caller) -> Pipeline:
         """Change what the patch names; raises NotFound or Invalid."""
@@ -102,6 +114,11 @@ class Catalog:
     async def get_schedule(self, key: str) -> Schedule:
         """Read a schedule by id or number; raises NotFound."""
         return (await schedules.get(self._db, key)).masked()
+
+    async def time_schedules(self, pipeline_ids: Sequence[str]) -> dict[str, Schedule]:
+        """Read the oldest schedule of kind time of each of these pipelines: elsewhere a pipeline has just one."""
+        found = await schedules.timed_of_pipelines(self._db, pipeline_ids)
+        return {pipeline_id: schedule.masked() for pipeline_id, schedule in found.items()}
 
     async def patch_schedule(self, key: str, patch: SchedulePatch, caller: Caller) -> Schedule:
         """Change what the patch names; raises NotFound or Invalid."""

@@ -1,10 +1,10 @@
 """Errors as HTTP: which status a class has, and what its answer looks like (RFC 9457 problem details).
 
-This is the only place that knows both. A dialect answers in its own product's shape by giving an envelope for its path
-prefix. No answer holds the path of the request: on a token URL the path is a secret.
+This is the only place that knows both. A dialect answers in its own product's shape by giving envelopes for patterns of
+paths. No answer holds the path of the request: on a token URL the path is a secret.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,32 @@ class ClientGone(PenstockError):
     code = "client_gone"
 
 
+class UnknownCaller(Unauthenticated):
+    """This API key is not known, or was revoked.
+
+    `has_key` tells it from a call without any, and `challenge` is how the API that was called asks for one.
+    """
+
+    def __init__(self, *, has_key: bool = True, challenge: str = "Bearer") -> None:
+        super().__init__(None if has_key else Unauthenticated().message)
+        self.has_key = has_key
+        self.challenge = challenge
+
+
+class Refused(PenstockError):
+    """This request is refused.
+
+    A dialect says with it what is wrong in its product's words, under its product's `status`; `extra` is for its own
+    envelope.
+    """
+
+    code = "refused"
+
+    def __init__(self, message: str | None = None, *, status: int = 400, **extra: Any) -> None:
+        super().__init__(message, **extra)
+        self.status = status
+
+
 STATUS: Mapping[type[PenstockError], int] = MappingProxyType(
     {
         PenstockError: 500,
@@ -54,6 +80,7 @@ STATUS: Mapping[type[PenstockError], int] = MappingProxyType(
         UnsupportedMedia: 415,
         Unauthenticated: 401,
         BadSignature: 401,
+        Refused: 400,
         Forbidden: 403,
         NotFound: 404,
         Conflict: 409,
@@ -76,11 +103,15 @@ _FOUND_BY_FRAMEWORK: Mapping[int, tuple[str, str | None]] = MappingProxyType(  #
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What went wrong, whatever shape the answer has; `extra` are further members of it, `headers` its headers."""
+    """What went wrong, whatever shape the answer has; `extra` are further members of it, `headers` its headers.
+
+    `has_key` tells a caller with an unknown key from one without any: some products answer them differently.
+    """
 
     status: int
     code: str
     detail: str
+    has_key: bool = True
     errors: tuple[FieldError, ...] = ()
     extra: Mapping[str, Any] = {}
     headers: Mapping[str, str] = {}
@@ -110,13 +141,33 @@ def problem_json(problem: Problem) -> Response[bytes]:
 
 
 def envelope_for(path: str, envelopes: Mapping[str, Envelope]) -> Envelope:
-    """Choose the envelope of the longest prefix of `path` that ends at a segment; problem+json when there is none."""
-    matching = [prefix for prefix in envelopes if path == prefix or path.startswith(prefix.rstrip("/") + "/")]
-    return envelopes[max(matching, key=len)] if matching else problem_json
+    """Choose the envelope of the pattern with which `path` begins; problem+json when there is none.
+
+    In a pattern such as `/api/pipelines/{id}/run`, `{...}` stands for any one segment. Of several the longest counts,
+    and of those the one with the fewest such places.
+    """
+    segments = _segments(path)
+    matching = [pattern for pattern in envelopes if _begins_with(segments, _segments(pattern))]
+    return envelopes[max(matching, key=_precision)] if matching else problem_json
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment]
+
+
+def _begins_with(segments: Sequence[str], pattern: Sequence[str]) -> bool:
+    return len(pattern) <= len(segments) and all(
+        wanted == given or wanted.startswith("{") for wanted, given in zip(pattern, segments, strict=False)
+    )
+
+
+def _precision(pattern: str) -> tuple[int, int]:
+    segments = _segments(pattern)
+    return len(segments), -sum(segment.startswith("{") for segment in segments)
 
 
 def exception_handlers(envelopes: Mapping[str, Envelope] | None = None) -> ExceptionHandlersMap:
-    """Build Litestar's exception handlers; `envelopes` maps path prefixes to the shapes of the dialects."""
+    """Build Litestar's exception handlers; `envelopes` maps patterns of paths to the shapes of the dialects."""
     shapes = dict(envelopes or {})
 
     def answer(describe: Callable[[Any], Problem], *, unexpected: bool = False) -> Handler:
@@ -141,7 +192,7 @@ def exception_handlers(envelopes: Mapping[str, Envelope] | None = None) -> Excep
 
 def describe_error(error: PenstockError) -> Problem:
     """Describe one of our own errors; the status is that of its nearest class in STATUS."""
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = error.status if isinstance(error, Refused) else _status_of(type(error))
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return _describe_unexpected(error)
     return Problem(
@@ -151,7 +202,12 @@ def describe_error(error: PenstockError) -> Problem:
         errors=tuple(_redacted(field) for field in error.errors) if isinstance(error, Invalid) else (),
         extra=error.extra,
         headers=_headers(error),
+        has_key=not isinstance(error, UnknownCaller) or error.has_key,
     )
+
+
+def _status_of(kind: type[PenstockError]) -> int:
+    return next(STATUS[parent] for parent in kind.__mro__ if parent in STATUS)
 
 
 def describe_http_exception(error: HTTPException) -> Problem:
@@ -171,7 +227,7 @@ def _redacted(field: FieldError) -> FieldError:
 
 def _headers(error: PenstockError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
+        return {"WWW-Authenticate": error.challenge if isinstance(error, UnknownCaller) else "Bearer"}
     if isinstance(error, Unavailable):
         return {"Retry-After": str(error.retry_after)}
     return {}

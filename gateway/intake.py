@@ -3,22 +3,26 @@
 In this order: whose signature, how it can be read, what it says it is, whether it may become a run.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.credentials import TOKEN_PREFIX
 from gateway.incoming import Incoming
-from gateway.sources import Facts, discover
+from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
-from schemas.events import Delivery, fit_dedupe_key
+from schemas.errors import BadSignature, PenstockError
+from schemas.events import Delivery, PlannedRun, fit_dedupe_key
 from schemas.ids import new_id
 from schemas.notify import MASK
 from schemas.payload import Kind
 from schemas.schedules import Gate
-from schemas.states import OnPaused, Verdict
+from schemas.states import OnPaused, Verdict, VerificationMode
 
 PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api-?key|credential")
@@ -28,47 +32,169 @@ _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
 _ID_NAMES = {"idempotency-key"}
 
 
+class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that an accepted delivery is to become; `payload` is what it gets of a delivery that is split."""
+
+    variables: msgspec.Raw
+    key: str | None = None
+    payload: bytes | None = None
+
+
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """The decision about one delivery, before the database says whether it is the first of its kind."""
 
     facts: Facts
     kind: Kind
     verdict: Verdict
-    reason: str | None
-    dedupe_key: str | None
+    reason_code: str | None = None
+    reason: str | None = None
+    dedupe_key: str | None = None
+    observed: str | None = None
+    is_split: bool = False
+    items: tuple[PlannedItem, ...] = ()
+    timings: Mapping[str, int] = {}
+
+
+class Stopwatch:
+    """Takes the time of each check, in microseconds."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, int] = {}
+        self._since = time.perf_counter_ns()
+
+    def lap(self, check: str) -> None:
+        """Say that a check has ended."""
+        now = time.perf_counter_ns()
+        self.timings[check] = (now - self._since) // 1000
+        self._since = now
 
 
 def assess(gate: Gate, incoming: Incoming) -> Assessment:
     """Verify, read and judge a delivery; raises BadSignature or Malformed."""
-    source = discover()[gate.source]
-    source.verify(incoming, gate.source_config)
+    source, watch = discover()[gate.source], Stopwatch()
+    observed = verify(gate, incoming)
+    watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
+    watch.lap("payload")
     facts = source.read(incoming)
-    verdict, reason = Verdict.ACCEPTED, None
+    watch.lap("facts")
+    judgement = _judge(gate, source, incoming, facts)
+    watch.lap("rules")
+    return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def verify(gate: Gate, incoming: Incoming) -> str | None:
+    """Check whose delivery it is.
+
+    Raises BadSignature, or in the mode `observe` returns what it would have said.
+    """
+    try:
+        discover()[gate.source].verify(incoming, gate.source_config)
+    except BadSignature as error:
+        if gate.source_config.mode is VerificationMode.STRICT:
+            raise
+        return error.message
+    return None
+
+
+def _judge(gate: Gate, source: Source, incoming: Incoming, facts: Facts) -> Assessment:
+    judged = Assessment(facts=facts, kind=Kind.EMPTY, verdict=Verdict.ACCEPTED)
     if facts.handshake:
-        verdict, reason = Verdict.HANDSHAKE, f"{facts.handshake.kind} is a handshake"
-    elif gate.is_paused and gate.on_paused is OnPaused.REJECT:
-        verdict, reason = Verdict.FILTERED, PAUSED
-    dedupe_key = fit_dedupe_key(facts.delivery_id) if facts.delivery_id else None
-    return Assessment(facts=facts, kind=kind, verdict=verdict, reason=reason, dedupe_key=dedupe_key)
+        reason = f"{facts.handshake.kind} is a handshake"
+        return msgspec.structs.replace(judged, verdict=Verdict.HANDSHAKE, reason=reason, dedupe_key=_key_of(facts))
+    if gate.is_paused and gate.on_paused is OnPaused.REJECT:
+        return _turned_away(judged, Verdict.FILTERED, "paused", PAUSED)
+    items = source.split(incoming) if gate.split and source.split else None
+    if items is None:
+        only = PlannedItem(variables=gate.variables)
+        return msgspec.structs.replace(judged, dedupe_key=_key_of(facts), items=(only,))
+    if not items:
+        return _turned_away(judged, Verdict.FILTERED, "no_items", "there is no item in it")
+    planned = {item.key or number: item for number, item in enumerate(_plan(gate, items))}
+    return msgspec.structs.replace(judged, dedupe_key=_key_of(facts), is_split=True, items=tuple(planned.values()))
+
+
+def _plan(gate: Gate, items: Iterable[Item]) -> Iterator[PlannedItem]:
+    for item in items:
+        key = fit_dedupe_key(f"item:{item.id}") if item.id else None
+        yield PlannedItem(variables=gate.variables, key=key, payload=msgspec.json.encode(item.payload))
+
+
+def _turned_away(judged: Assessment, verdict: Verdict, code: str, reason: str) -> Assessment:
+    """Without a key: what was turned away must be let in when it comes again and things have changed."""
+    return msgspec.structs.replace(judged, verdict=verdict, reason_code=code, reason=reason)
+
+
+def _key_of(facts: Facts) -> str | None:
+    return fit_dedupe_key(facts.delivery_id) if facts.delivery_id else None
 
 
 def write_down(gate: Gate, incoming: Incoming, assessment: Assessment) -> Delivery:
     """Give a delivery its ids, ready to be committed."""
+    event_id = new_id()
+    is_one = assessment.verdict is Verdict.ACCEPTED and not assessment.is_split
+    return Delivery(
+        event_id=event_id,
+        schedule_id=gate.schedule_id,
+        source=gate.source,
+        verdict=assessment.verdict,
+        reason_code=assessment.reason_code,
+        reason=assessment.reason,
+        event_type=assessment.facts.event_type,
+        dedupe_key=assessment.dedupe_key,
+        content_type=incoming.content_type,
+        kind=assessment.kind,
+        headers=msgspec.json.encode(keep(incoming.headers)),
+        query=keep_query(incoming.query),
+        body=incoming.body,
+        size=len(incoming.body),
+        sha256=hashlib.sha256(incoming.body).digest(),
+        timings=msgspec.json.encode(assessment.timings),
+        observed=assessment.observed,
+        rules_id=gate.rules_id,
+        run_id=new_id() if is_one else None,
+        pipeline_id=gate.pipeline_id,
+        variables=assessment.items[0].variables if is_one else gate.variables,
+        queue=gate.queue,
+        items=_planned_runs(assessment.items) if assessment.is_split else None,
+    )
+
+
+def _planned_runs(items: Iterable[PlannedItem]) -> tuple[PlannedRun, ...]:
+    return tuple(
+        PlannedRun(
+            run_id=new_id(),
+            item=number,
+            dedupe_key=item.key,
+            variables=item.variables,
+            event_item=item.payload or b"null",
+        )
+        for number, item in enumerate(items)
+    )
+
+
+def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes: int) -> Delivery:
+    """Write down a request that was refused at the gate, with the beginning of its body."""
     return Delivery(
         event_id=new_id(),
         schedule_id=gate.schedule_id,
         source=gate.source,
-        verdict=assessment.verdict,
-        reason=assessment.reason,
-        event_type=assessment.facts.event_type,
-        # A delivery that a pause turned away must be let in when it comes again.
-        dedupe_key=None if assessment.reason == PAUSED else assessment.dedupe_key,
+        verdict=Verdict.REJECTED,
+        reason_code=error.code,
+        reason=error.message,
+        event_type=None,
+        dedupe_key=None,
         content_type=incoming.content_type,
-        kind=assessment.kind,
+        kind=Kind.BINARY,
         headers=msgspec.json.encode(keep(incoming.headers)),
-        body=incoming.body,
-        run_id=new_id() if assessment.verdict is Verdict.ACCEPTED else None,
+        query=keep_query(incoming.query),
+        body=incoming.body[:most_bytes],
+        size=len(incoming.body),
+        sha256=hashlib.sha256(incoming.body).digest(),
+        timings=b"{}",
+        observed=None,
+        rules_id=None,
+        run_id=None,
         pipeline_id=gate.pipeline_id,
         variables=gate.variables,
         queue=gate.queue,
@@ -78,16 +204,23 @@ def write_down(gate: Gate, incoming: Incoming, assessment: Assessment) -> Delive
 def explain(gate: Gate, assessment: Assessment, size: int) -> list[dict[str, str]]:
     """Say step by step what would become of a delivery; what failed before is an error answer already."""
     facts = assessment.facts
+    runs = f"{len(assessment.items)} runs" if assessment.is_split else "a run"
     steps = [
         ("token", "it fires this schedule"),
         ("size", f"{size} bytes are within the limit"),
-        ("signature", f"verified as source {gate.source}" if gate.source_config.secrets else "none is asked for"),
+        ("signature", _signature_finding(gate, assessment)),
         ("payload", f"read as {assessment.kind.value}"),
         ("event type", facts.event_type or "none given"),
         ("dedupe key", assessment.dedupe_key or "none given: every delivery counts"),
-        ("verdict", assessment.reason or f"would become a run of {gate.pipeline_id}, unless it came before"),
+        ("verdict", assessment.reason or f"would become {runs} of {gate.pipeline_id}, unless it came before"),
     ]
     return [{"step": step, "finding": finding} for step, finding in steps]
+
+
+def _signature_finding(gate: Gate, assessment: Assessment) -> str:
+    if assessment.observed:
+        return f"let in, as the mode is observe: {assessment.observed}"
+    return f"verified as source {gate.source}" if gate.source_config.secrets else "none is asked for"
 
 
 def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -98,6 +231,14 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def keep(headers: Mapping[str, str]) -> dict[str, str]:
     """Choose what is stored of the headers: all of them, secrets masked."""
     return {name: MASK if _is_secret(name) else _without_ours(value) for name, value in headers.items()}
+
+
+def keep_query(query: Mapping[str, str]) -> str:
+    """Write what is stored of the query, secrets masked."""
+    if not query:
+        return ""
+    shown = {name: MASK if _is_secret(name.lower()) else _without_ours(value) for name, value in query.items()}
+    return urlencode(shown, safe="*")
 
 
 def _without_ours(value: str) -> str:

@@ -65,6 +65,10 @@ class Registry:
         self._used_tokens.add(gate.token_id)
         return gate
 
+    def now_s(self) -> float:
+        """Tell the database's time, in seconds since 1970."""
+        return time.monotonic() + self._clock.ahead_s
+
     async def caller(self, digest: bytes) -> Caller | None:
         """Find who has a key, or None when nobody has; raises Unavailable."""
         caller = self._callers.get(digest) or await self._find_caller(digest)

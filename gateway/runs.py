@@ -1,5 +1,6 @@
 """What callers do with runs: trigger, read, list."""
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 
@@ -7,19 +8,20 @@ import msgspec
 
 from gateway import params
 from gateway.urls import Urls
-from schemas.errors import Conflict, FieldError, Invalid, NotFound
+from schemas.errors import Conflict, FieldError, Invalid, NotFound, Unavailable
 from schemas.outputs import UNMAPPED
-from schemas.pages import Found, Page
+from schemas.pages import Counted, Found, Page, Span
 from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
 from schemas.runs import BlockAttempt, BlockRun, Run, RunFilter, RunRow, Trigger
 from schemas.shown import show_run
 from schemas.states import BlockState, OnPaused
-from schemas.store import changes, pipelines, runs
+from schemas.store import changes, clocks, pipelines, runs
 from schemas.store.db import Database
 
 LARGEST_SHOWN_BODY = 25 << 20
 LARGEST_LISTED_BODY = 16 << 10
+MOST_NAMESAKES = 20  # runs that one microsecond may name
 _NULL = msgspec.Raw(b"null")
 
 
@@ -31,22 +33,39 @@ class Runs:
         self._doorbell = doorbell
         self._urls = urls
 
-    async def trigger(self, pipeline_id: str, trigger: Trigger) -> Run:
-        """Queue a run.
+    async def trigger(self, pipeline_id: str, trigger: Trigger, *, on_paused: OnPaused | None = None) -> Run:
+        """Queue a run; `on_paused` is for products that answer for a paused pipeline in one way only.
 
-        Raises NotFound, Invalid (params, or no such run as `triggered_by`), or Conflict when the run_key is taken, the
-        pipeline is paused and rejects, or its file was never readable.
+        Raises NotFound, Invalid (params, or no such run as `triggered_by`), or Conflict when the run_key is taken
+        (`run_id` says by which), the pipeline is paused and rejects (`is_paused`), or its file was never readable.
         """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
-        refuse_if_paused(pipeline)
+        refuse_if_paused(pipeline, on_paused)
         params.check(trigger.variables, pipeline)
         if trigger.triggered_by is not None:
             await self._expect_run(trigger.triggered_by)
         run_id = await runs.create(self._db, pipeline_id, trigger)
         self._doorbell.ring([Ring(run_id, 0, pipeline_id, pipeline.queue)])
         return await self.get(str(run_id))
+
+    async def trigger_now(self, pipeline_id: str, trigger: Trigger, *, on_paused: OnPaused | None = None) -> Run:
+        """Queue a run under a key made of this moment, such as `manual__2026-01-31T12:00:00.000000+00:00`.
+
+        Of calls that come within one microsecond each gets a key of its own. Raises what `trigger` raises.
+        """
+        moment = await clocks.now(self._db)
+        for later in range(MOST_NAMESAKES):
+            key = f"manual__{(moment + later * dt.timedelta.resolution).isoformat(timespec='microseconds')}"
+            try:
+                return await self.trigger(
+                    pipeline_id, msgspec.structs.replace(trigger, run_key=key), on_paused=on_paused
+                )
+            except Conflict as error:
+                if "run_id" not in error.extra:
+                    raise
+        raise Unavailable("Too many runs are triggered in this moment.", retry_after=1)
 
     async def row(self, key: str) -> RunRow:
         """Read a run without its blocks and the body of its event; raises NotFound."""
@@ -59,15 +78,33 @@ class Runs:
     async def get(self, key: str) -> Run:
         """Read a run with all its blocks, also those that have not begun; raises NotFound."""
         row = await runs.get(self._db, key, largest_body=LARGEST_SHOWN_BODY)
-        begun = await runs.block_runs(self._db, row.id)
+        begun = (await runs.block_runs(self._db, [row.id]))[row.id]
         graph = await pipelines.graph_of(self._db, row.pipeline_id, row.version)
         return self._show(row, _in_order(begun, graph))
+
+    async def in_pipeline(self, pipeline_id: str, key: str) -> Run:
+        """Read a run of this pipeline by its run_key, id or number; raises NotFound."""
+        return await self.get(str(await runs.find_in_pipeline(self._db, pipeline_id, key)))
+
+    async def newest_of(self, pipeline_ids: Sequence[str]) -> dict[str, RunRow]:
+        """Read the newest run of each of these pipelines that has any, without blocks and the body of its event."""
+        return await runs.newest_of_pipelines(self._db, pipeline_ids)
+
+    async def begun_blocks(self, run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[BlockRun]]:
+        """Read the blocks of these runs that have begun, in no order."""
+        return await runs.block_runs(self._db, run_ids)
 
     async def list_page(self, page: Page, which: RunFilter) -> Found[Run]:
         """Find the newest runs, without their blocks; a large payload is described instead of shown."""
         found = await runs.find(self._db, page.before_id, which, limit=page.limit + 1)
         rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
         return Found([self._show(row, ()) for row in rows], found.stopped_at)
+
+    async def list_span(self, span: Span, which: RunFilter, *, oldest_first: bool = False) -> Counted[Run]:
+        """Find a part of the newest MOST_COUNTED runs, shown as `list_page` shows them, and how many there are."""
+        found = await runs.find_span(self._db, span, which, oldest_first=oldest_first)
+        rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
+        return Counted([self._show(row, ()) for row in (reversed(rows) if oldest_first else rows)], found.total)
 
     async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
         """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""
@@ -88,12 +125,13 @@ class Runs:
         return show_run(row, block_runs, event_url=self._urls.event_body)
 
 
-def refuse_if_paused(pipeline: Pipeline) -> None:
-    """Let a call to a paused pipeline through unless that rejects; raises Conflict."""
-    if pipeline.is_paused and pipeline.on_paused is OnPaused.REJECT:
+def refuse_if_paused(pipeline: Pipeline, on_paused: OnPaused | None = None) -> None:
+    """Let a call to a paused pipeline through unless that, or `on_paused` in its place, rejects; raises Conflict."""
+    if pipeline.is_paused and (on_paused or pipeline.on_paused) is OnPaused.REJECT:
         raise Conflict(
             f"Pipeline {pipeline.id} is paused and rejects runs: `penstock pipelines unpause {pipeline.id}`, or PATCH "
-            f'/v1/pipelines/{pipeline.id} with {{"is_paused": false}}, lets it run again.'
+            f'/v1/pipelines/{pipeline.id} with {{"is_paused": false}}, lets it run again.',
+            is_paused=True,
         )
 
 

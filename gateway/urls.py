@@ -18,6 +18,11 @@ class Urls:
         parts = urlsplit(self._base)
         return f"{parts.scheme}://{parts.netloc}"
 
+    def called(self, raw_path: bytes, query_string: bytes) -> str:
+        """Say what address a sender called, who may have signed it."""
+        query = "?" + query_string.decode("latin-1") if query_string else ""
+        return self._base + raw_path.decode("latin-1") + query
+
     def resource(self, path: str, key: str) -> str:
         return f"{self._base}/v1/{path}/{quote(key, safe='')}"
 

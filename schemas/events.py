@@ -12,41 +12,71 @@ from schemas.states import Verdict
 DEDUPE_KEY_LIMIT = 250
 
 
+class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that one item of a split delivery is to become; `dedupe_key` makes the item unique in its schedule."""
+
+    run_id: uuid.UUID
+    item: int
+    dedupe_key: str | None
+    variables: msgspec.Raw
+    event_item: bytes
+
+
 class Delivery(msgspec.Struct, kw_only=True):
-    """A delivery on its way into the database; with a `run_id` it becomes a run, without one only an event."""
+    """A delivery on its way into the database.
+
+    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event.
+    """
 
     event_id: uuid.UUID
     schedule_id: uuid.UUID
     source: str
     verdict: Verdict
+    reason_code: str | None
     reason: str | None
     event_type: str | None
     dedupe_key: str | None
     content_type: str
     kind: Kind
     headers: bytes
+    query: str
     body: bytes
+    size: int
+    sha256: bytes
+    timings: bytes
+    observed: str | None
+    rules_id: uuid.UUID | None
     run_id: uuid.UUID | None
     pipeline_id: str
     variables: msgspec.Raw
     queue: str
+    items: tuple[PlannedRun, ...] | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a delivery: `event_id` is the first event's when this one is a duplicate of it."""
+    """What became of a delivery: `event_id` is the first event's when this one is a duplicate of it.
+
+    `differs` says that the first one had another body. `numbers` are those of the new runs, by their ids.
+    """
 
     event_id: uuid.UUID
     is_duplicate: bool
-    number: int | None
+    differs: bool
+    numbers: dict[uuid.UUID, int]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as `/v1/events` shows it."""
+    """An event as `/v1/events` shows it.
+
+    `deliveries` counts how often it came, `conflicts` how often with another body. `timings` are microseconds of each
+    check, `observed` is what the mode `strict` would have refused it for, `size` is of the body as it came.
+    """
 
     id: uuid.UUID
     schedule_id: uuid.UUID
     source: str
     verdict: Verdict
+    reason_code: str | None
     reason: str | None
     event_type: str | None
     dedupe_key: str | None
@@ -54,7 +84,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     size: int
     deliveries: int
+    conflicts: int
     headers: msgspec.Raw
+    query: str
+    timings: msgspec.Raw
+    observed: str | None
+    duplicate_of: uuid.UUID | None
     received_at: dt.datetime
 
 

@@ -1,4 +1,7 @@
-"""One way to page: newest first, `limit` and an opaque `cursor` in, `items` and `next_cursor` out."""
+"""Our one way to page: newest first, `limit` and an opaque `cursor` in, `items` and `next_cursor` out.
+
+Other products page by offset and tell a total; `Span` and `Counted` are for their dialects, with bounds on both.
+"""
 
 import base64
 import binascii
@@ -13,6 +16,7 @@ from schemas.errors import Invalid
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 200
 LARGEST_NUMBER = 2**31 - 1
+MOST_COUNTED = 10_000
 Item = TypeVar("Item")
 
 
@@ -42,6 +46,33 @@ def found_among(candidates: Sequence[Any], *, limit: int) -> Found[uuid.UUID]:
     found = [row["id"] for row in candidates if row["is_match"]]
     ended_at = next((row["id"] for row in candidates if row["is_last"]), None)
     return Found(found, found[-2] if len(found) == limit > 1 else ended_at)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Which part of a list is wanted, for products that page by offset: `limit` items after the first `offset`.
+
+    Such a list ends at its first MOST_COUNTED items: what is further away is found by a narrower filter.
+    """
+
+    offset: int = 0
+    limit: int = DEFAULT_LIMIT
+
+    @classmethod
+    def within(cls, offset: int | None, limit: int | None, *, default: int, largest: int) -> "Span":
+        """Fit what a client asked for into the bounds; no limit is the default."""
+        return cls(min(offset or 0, MOST_COUNTED), default if limit is None else min(limit, largest))
+
+    @classmethod
+    def of_page(cls, number: int, size: int) -> "Span":
+        """Translate a page that is counted from 1."""
+        return cls(min((max(number, 1) - 1) * size, MOST_COUNTED), size)
+
+
+class Counted(msgspec.Struct, Generic[Item], frozen=True):
+    """A part of a list, and how many items it has in all, as far as they are counted (MOST_COUNTED)."""
+
+    items: Sequence[Item]
+    total: int
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -127,12 +127,13 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key."""
+    """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key, `states` any of several."""
 
     pipeline_id: str | None = None
     schedule_id: uuid.UUID | None = None
     event_id: uuid.UUID | None = None
     state: RunState | None = None
+    states: tuple[RunState, ...] = ()
     origin: Origin | None = None
     parent_id: uuid.UUID | None = None
     backfill_id: uuid.UUID | None = None

@@ -22,6 +22,8 @@ BodyLimit = Annotated[int, Meta(ge=1, le=MAX_BODY_LIMIT)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 Span = Annotated[int, Meta(ge=1, le=366 * 86_400)]
 Timeout = Annotated[float, Meta(gt=0, le=366 * 86_400)]
+CelText = Annotated[str, Meta(min_length=1, max_length=10_000)]
+Mapping = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=200)], CelText], Meta(max_length=200)]
 Jitter = Annotated[int, Meta(ge=0, le=86_400)]
 Cron = Annotated[str, Meta(min_length=1, max_length=200)]
 TimeZone = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -97,6 +99,10 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     kind: ScheduleKind = ScheduleKind.API
     source: Name = "generic"
     source_config: SourceConfig = SourceConfig()
+    filter: CelText | None = None
+    mapping: Mapping = {}
+    dedupe: CelText | None = None
+    split: bool = False
     variables: dict[str, Any] = {}
     is_paused: bool = False
     on_paused: OnPaused = OnPaused.QUEUE
@@ -122,6 +128,10 @@ class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: Name | UnsetType = UNSET
     source: Name | UnsetType = UNSET
     source_config: SourceConfig | UnsetType = UNSET
+    filter: CelText | UnsetType | None = UNSET
+    mapping: Mapping | UnsetType = UNSET
+    dedupe: CelText | UnsetType | None = UNSET
+    split: bool | UnsetType = UNSET
     variables: dict[str, Any] | UnsetType = UNSET
     is_paused: bool | UnsetType = UNSET
     on_paused: OnPaused | UnsetType = UNSET
@@ -154,6 +164,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     kind: ScheduleKind
     source: str
     source_config: SourceConfig
+    filter: str | None
+    mapping: dict[str, str]
+    dedupe: str | None
+    split: bool
     variables: msgspec.Raw
     is_paused: bool
     on_paused: OnPaused
@@ -199,6 +213,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     body_limit: int | None
     is_paused: bool
     on_paused: OnPaused
+    filter: str | None = None
+    mapping: dict[str, str] = {}
+    dedupe: str | None = None
+    split: bool = False
+    rules_id: uuid.UUID | None = None
+    params_schema: dict[str, Any] | None = None
     queue: str
 
 

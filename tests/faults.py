@@ -126,7 +126,8 @@ async def post(url: str, body: bytes = b"{}", **headers: str) -> tuple[int, Json
 async def assert_nothing_was_lost(crowd: Crowd, connection: Connection) -> None:
     """Each accepted key has its event and the promised run, and there is no other."""
     rows = await connection.fetch(
-        "SELECT e.dedupe_key, r.id FROM events e LEFT JOIN runs r ON r.event_id = e.id WHERE e.dedupe_key IS NOT NULL"
+        """SELECT e.dedupe_key, r.id FROM events e LEFT JOIN runs r ON r.event_id = e.id
+           WHERE e.dedupe_key IS NOT NULL AND e.duplicate_of IS NULL"""
     )
     assert len(rows) == len(crowd.accepted)
     assert {row["dedupe_key"].removeprefix("key:"): str(row["id"]) for row in rows} == crowd.accepted

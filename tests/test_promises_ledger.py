@@ -106,7 +106,7 @@ async def test_a_run_that_ends_without_its_owner_leaves_no_block_open(db: Databa
     _, ended = await leases.reclaim(db, [runner_id])
 
     assert ended == [run.id]
-    [block] = await runs.block_runs(db, run.id)
+    [block] = (await runs.block_runs(db, [run.id]))[run.id]
     assert (block.state, block.finished_at is not None) == (BlockState.CANCELLED, True)
 
 

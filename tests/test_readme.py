@@ -23,7 +23,11 @@ from schemas.settings import PREFIX, Settings
 from schemas.states import BlockState, Role, RunState
 from tests.pages import ROOT, blocks, console_script, terminal
 
-PAGES = ["README.md", "examples/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "examples/README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
+]
 TYPED = [page for page in PAGES if any("penstock up" in block.text for block in blocks(page))]
 needs_tools = pytest.mark.skipif(
     not all(map(shutil.which, ("bash", "curl", "awk", "openssl"))), reason="the pages use bash, curl, awk and openssl"

@@ -1,7 +1,7 @@
 """Any system that can POST: the token is the proof."""
 
 from gateway import delivery_ids
-from gateway.sources import Facts, Incoming, Sample, Source
+from gateway.sources import Facts, Incoming, Item, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
@@ -10,10 +10,16 @@ def _read(incoming: Incoming) -> Facts:
     )
 
 
+def _split(incoming: Incoming) -> list[Item]:
+    document = incoming.document
+    return [Item(payload=element) for element in (document if isinstance(document, list) else [document])]
+
+
 source = Source(
     name="generic",
     title="Any system that can POST",
     read=_read,
+    split=_split,
     setup="POST to the URL of a token, or send the token as `Authorization: Bearer` or `X-Penstock-Token`.",
     samples={
         "order": Sample(

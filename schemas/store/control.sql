@@ -31,10 +31,10 @@ WITH RECURSIVE old AS MATERIALIZED (
     JOIN old ON old.id = b.run_id
     WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (SELECT 1 FROM stale WHERE stale.block_id = b.block_id)
 ), run AS (
-    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
-                      callback_url, wants_callback, seq)
-    SELECT $2, pipeline_id, schedule_id, event_id, item, variables, logical_date, $3, 'resume', id, queue, callback_url,
-           wants_callback, 1 + (SELECT count(*) FROM done)
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, note, origin,
+                      parent_id, queue, callback_url, wants_callback, seq)
+    SELECT $2, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, $3, 'resume', id, queue,
+           callback_url, wants_callback, 1 + (SELECT count(*) FROM done)
     FROM old
     ON CONFLICT (parent_id) WHERE origin = 'resume' AND state IN ('queued', 'running') DO NOTHING
     RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane, queue
@@ -68,10 +68,10 @@ SELECT id FROM runs WHERE parent_id = $1 AND origin = 'resume' AND state IN ('qu
 -- name: rerun
 -- A new run of the newest version of the pipeline, from its first block, for the same event.
 WITH run AS (
-    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, variables, logical_date, note, origin, parent_id, queue,
-                      callback_url, wants_callback)
-    SELECT $2, p.id, o.schedule_id, o.event_id, o.item, $3, o.logical_date, $4, 'rerun', o.id, p.queue, o.callback_url,
-           o.wants_callback
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, note, origin,
+                      parent_id, queue, callback_url, wants_callback)
+    SELECT $2, p.id, o.schedule_id, o.event_id, o.item, o.event_item, $3, o.logical_date, $4, 'rerun', o.id, p.queue,
+           o.callback_url, o.wants_callback
     FROM runs o
     JOIN pipelines p ON p.id = o.pipeline_id
     WHERE o.id = $1 AND o.state IN ('success', 'failed', 'cancelled')

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from schemas.errors import NotFound
-from schemas.events import Delivery, Event, EventBody, EventFilter, Receipt
+from schemas.events import Delivery, Event, EventBody, EventFilter, PlannedRun, Receipt
 from schemas.ids import floor_of, id_range, moment_of
 from schemas.pages import Found, found_among
 from schemas.states import Verdict
@@ -16,13 +16,42 @@ from schemas.store.db import Db, queries
 SQL = queries("events")
 CANDIDATES = 5000
 LONGEST_SPAN_DAYS = 128
-_COLUMNS = Delivery.__struct_fields__
+KEPT_DUPLICATES = 20  # of one key, and as many with another body
+_RUN = ("run_id", "pipeline_id", "variables", "queue")
+_COLUMNS = tuple(name for name in Delivery.__struct_fields__ if name not in (*_RUN, "items"))
 
 
 async def ingest(db: Db, deliveries: Sequence[Delivery]) -> list[Receipt]:
-    """Write deliveries and the runs that they cause in one statement, and say for each what became of it, in order."""
-    columns = [[getattr(delivery, name) for delivery in deliveries] for name in _COLUMNS]
-    return [Receipt(*row) for row in await db.fetch(SQL["ingest"], *columns)]
+    """Write deliveries and the runs that they cause, and say for each what became of it, in order.
+
+    Those that become one run at most share a commit; one that is split has its own, unless `db` is a transaction.
+    """
+    together = [delivery for delivery in deliveries if delivery.items is None]
+    receipts = iter(await _ingest_together(db, together) if together else ())
+    return [
+        next(receipts) if delivery.items is None else await _ingest_items(db, delivery, delivery.items)
+        for delivery in deliveries
+    ]
+
+
+async def _ingest_together(db: Db, deliveries: Sequence[Delivery]) -> list[Receipt]:
+    columns = [[getattr(delivery, name) for delivery in deliveries] for name in (*_COLUMNS, *_RUN)]
+    rows = await db.fetch(SQL["ingest"], *columns, KEPT_DUPLICATES)
+    return [_receipt(delivery, *row) for delivery, row in zip(deliveries, rows, strict=True)]
+
+
+def _receipt(delivery: Delivery, event_id: uuid.UUID, is_duplicate: bool, differs: bool, number: int | None) -> Receipt:
+    numbers = {} if delivery.run_id is None or number is None else {delivery.run_id: number}
+    return Receipt(event_id, is_duplicate, differs, numbers)
+
+
+async def _ingest_items(db: Db, delivery: Delivery, items: Sequence[PlannedRun]) -> Receipt:
+    columns = [getattr(delivery, name) for name in _COLUMNS]
+    runs = [[getattr(item, name) for item in items] for name in PlannedRun.__struct_fields__]
+    query = SQL["ingest_items"]
+    [row] = await db.fetch(query, *columns, delivery.pipeline_id, delivery.queue, *runs, KEPT_DUPLICATES)
+    event_id, is_duplicate, differs, run_ids, numbers = row
+    return Receipt(event_id, is_duplicate, differs, dict(zip(run_ids or (), numbers or (), strict=True)))
 
 
 async def get(db: Db, event_id: uuid.UUID) -> Event:

@@ -1,17 +1,21 @@
 -- name: ingest
 -- Write many deliveries in one commit: who comes first with a dedupe key wins, fresh deliveries become an event, and a run
--- where one is wanted. Its own ids make a second try after an ambiguous commit harmless.
+-- where one is wanted. Of those that come again with a key so many are kept ($23), with their body only if it is another one.
+-- Its own ids make a second try after an ambiguous commit harmless.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-        $10::json[], $11::bytea[], $12::uuid[], $13::text[], $14::json[], $15::text[]
+        $10::text[], $11::json[], $12::text[], $13::bytea[], $14::integer[], $15::bytea[], $16::json[], $17::text[],
+        $18::uuid[], $19::uuid[], $20::text[], $21::json[], $22::text[]
     ) WITH ORDINALITY AS t (
-        event_id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind,
-        headers, body, run_id, pipeline_id, variables, queue, position
+        event_id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type,
+        kind, headers, query, body, size, sha256, timings, observed, rules_id,
+        run_id, pipeline_id, variables, queue, position
     )
 ), won AS (
-    INSERT INTO event_keys (schedule_id, dedupe_key, event_id, deliveries)
-    SELECT schedule_id, dedupe_key, (array_agg(event_id ORDER BY position))[1], count(*)
+    INSERT INTO event_keys (schedule_id, dedupe_key, event_id, sha256, deliveries)
+    SELECT schedule_id, dedupe_key, (array_agg(event_id ORDER BY position))[1], (array_agg(sha256 ORDER BY position))[1],
+           count(*)
     FROM input
     WHERE dedupe_key IS NOT NULL
     GROUP BY schedule_id, dedupe_key
@@ -19,17 +23,34 @@ WITH input AS MATERIALIZED (
     ON CONFLICT (schedule_id, dedupe_key) DO UPDATE SET
         deliveries = event_keys.deliveries
             + CASE WHEN event_keys.event_id = excluded.event_id THEN 0 ELSE excluded.deliveries END,
+        conflicts = event_keys.conflicts
+            + CASE WHEN event_keys.sha256 <> excluded.sha256 THEN excluded.deliveries ELSE 0 END,
         last_delivery_at = clock_timestamp()
-    RETURNING schedule_id, dedupe_key, event_id
+    RETURNING schedule_id, dedupe_key, event_id, sha256, deliveries, conflicts
 ), fresh AS MATERIALIZED (
     SELECT input.*
     FROM input
     LEFT JOIN won USING (schedule_id, dedupe_key)
     WHERE input.dedupe_key IS NULL OR won.event_id = input.event_id
-), new_events AS (
-    INSERT INTO events (id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind, headers, body)
-    SELECT event_id, schedule_id, source, verdict, reason, event_type, dedupe_key, content_type, kind, headers, body
+), kept AS (
+    SELECT event_id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type, kind,
+           headers, query, body, size, sha256, timings, observed, rules_id, NULL::uuid AS duplicate_of
     FROM fresh
+    UNION ALL
+    SELECT i.event_id, i.schedule_id, i.source, 'duplicate',
+           CASE WHEN w.sha256 = i.sha256 THEN 'same_body' ELSE 'different_body' END,
+           CASE WHEN w.sha256 = i.sha256 THEN 'it came before' ELSE 'another body came before with the same key' END,
+           i.event_type, i.dedupe_key, i.content_type, i.kind, i.headers, i.query,
+           CASE WHEN w.sha256 = i.sha256 THEN '' ELSE i.body END, i.size, i.sha256, i.timings, i.observed,
+           i.rules_id, w.event_id
+    FROM input i
+    JOIN won w USING (schedule_id, dedupe_key)
+    WHERE w.event_id <> i.event_id
+      AND (w.deliveries <= $23 OR w.sha256 <> i.sha256 AND w.conflicts <= $23)
+), new_events AS (
+    INSERT INTO events (id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type, kind,
+                        headers, query, body, size, sha256, timings, observed, rules_id, duplicate_of)
+    SELECT * FROM kept
     ON CONFLICT (id) DO NOTHING
 ), new_runs AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, variables, origin, queue)
@@ -46,18 +67,73 @@ WITH input AS MATERIALIZED (
 )
 SELECT coalesce(won.event_id, input.event_id) AS event_id,
        won.event_id IS DISTINCT FROM input.event_id AND won.event_id IS NOT NULL AS is_duplicate,
+       coalesce(won.sha256 <> input.sha256, false) AS differs,
        new_runs.number
 FROM input
 LEFT JOIN won USING (schedule_id, dedupe_key)
 LEFT JOIN new_runs ON new_runs.id = input.run_id
 ORDER BY input.position
 
+-- name: ingest_items
+-- Write one delivery that is split, with a run for each item that did not come before, be it in another delivery. An item
+-- is unique by a key of its own, if it has one. All of it happens or nothing, and a second try changes nothing.
+WITH item AS MATERIALIZED (
+    SELECT * FROM unnest($21::uuid[], $22::integer[], $23::text[], $24::json[], $25::bytea[])
+        AS t (run_id, item, dedupe_key, variables, event_item)
+), key AS (
+    SELECT $8::text AS dedupe_key, $15::bytea AS sha256
+    UNION ALL
+    SELECT dedupe_key, sha256(event_item) FROM item
+), won AS (
+    INSERT INTO event_keys (schedule_id, dedupe_key, event_id, sha256)
+    SELECT $2::uuid, dedupe_key, $1::uuid, sha256 FROM key WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key
+    ON CONFLICT (schedule_id, dedupe_key) DO UPDATE SET
+        deliveries = event_keys.deliveries + CASE WHEN event_keys.event_id = excluded.event_id THEN 0 ELSE 1 END,
+        conflicts = event_keys.conflicts + CASE WHEN event_keys.sha256 <> excluded.sha256 THEN 1 ELSE 0 END,
+        last_delivery_at = clock_timestamp()
+    RETURNING dedupe_key, event_id, sha256, deliveries
+), first AS (
+    SELECT event_id, event_id <> $1 AS is_other, sha256 <> $15 AS differs, deliveries FROM won WHERE dedupe_key = $8
+    UNION ALL
+    SELECT $1, false, false, 1 WHERE $8 IS NULL
+), new_event AS (
+    INSERT INTO events (id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type, kind,
+                        headers, query, body, size, sha256, timings, observed, rules_id, duplicate_of)
+    SELECT $1, $2, $3, CASE WHEN is_other THEN 'duplicate' ELSE $4 END,
+           CASE WHEN NOT is_other THEN $5 WHEN differs THEN 'different_body' ELSE 'same_body' END,
+           CASE WHEN NOT is_other THEN $6 WHEN differs THEN 'another body came before with the same key'
+                ELSE 'it came before' END,
+           $7, $8, $9, $10, $11, $12, CASE WHEN is_other AND NOT differs THEN '' ELSE $13::bytea END, $14,
+           $15, $16, $17, $18, nullif(event_id, $1)
+    FROM first
+    WHERE NOT is_other OR deliveries <= $26
+    ON CONFLICT (id) DO NOTHING
+), new_runs AS (
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, origin, queue)
+    SELECT i.run_id, $19, $2, $1, i.item, i.event_item, i.variables, 'event', $20
+    FROM first
+    CROSS JOIN item i
+    LEFT JOIN won w ON w.dedupe_key = i.dedupe_key
+    WHERE NOT first.is_other AND coalesce(w.event_id, $1) = $1
+    ORDER BY i.item
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, number
+), new_changes AS (
+    INSERT INTO changes (run_id, seq, kind, state, attempt)
+    SELECT id, 1, 'run', 'queued', 0
+    FROM new_runs
+)
+SELECT event_id, is_other AS is_duplicate, differs, (SELECT array_agg(id ORDER BY id) FROM new_runs) AS run_ids,
+       (SELECT array_agg(number ORDER BY id) FROM new_runs) AS numbers
+FROM first
+
 -- name: get -> Event
 -- One event without its body.
-SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
+SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
+       e.size, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts, e.headers, e.query, e.timings,
+       e.observed, e.duplicate_of, e.received_at
 FROM events e
-LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
+LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
 WHERE e.id = $1
 
 -- name: find
@@ -88,10 +164,11 @@ LIMIT $5
 
 -- name: rows -> Event
 -- These events, the newest first, without their bodies; $2 and $3 are the first and the last id, for the partitions' sake.
-SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       length(e.body) AS size, coalesce(k.deliveries, 1) AS deliveries, e.headers, e.received_at
+SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
+       e.size, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts, e.headers, e.query, e.timings,
+       e.observed, e.duplicate_of, e.received_at
 FROM events e
-LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key
+LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
 WHERE e.id = ANY ($1::uuid[]) AND e.id >= $2 AND e.id <= $3
 ORDER BY e.id DESC
 

@@ -54,7 +54,7 @@ WITH rung AS (
         wants_callback = mine.notifies OR r.callback_url IS NOT NULL
     FROM mine
     WHERE r.id = mine.id
-    RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.variables, r.logical_date, r.origin,
+    RETURNING r.id, r.number, r.pipeline_id, r.schedule_id, r.event_id, r.event_item, r.variables, r.logical_date, r.origin,
               r.parent_id, r.queue, r.attempt, r.epoch, r.seq, r.wants_callback,
               mine.run_timeout_s,
               mine.run_timeout_s - extract(epoch FROM clock_timestamp() - r.started_at)::float8 AS time_left_s
@@ -62,8 +62,9 @@ WITH rung AS (
     INSERT INTO changes (run_id, seq, kind, state, attempt)
     SELECT id, seq, 'run', 'running', attempt FROM claimed
 )
-SELECT claimed.*, $6::boolean AS is_limited, e.kind AS event_kind, e.content_type AS event_content_type,
-       e.body AS event_body
+SELECT claimed.id, number, pipeline_id, claimed.schedule_id, event_id, variables, logical_date, origin, parent_id, queue, attempt,
+       epoch, seq, wants_callback, run_timeout_s, time_left_s, $6::boolean AS is_limited,
+       CASE WHEN event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type, coalesce(event_item, e.body) AS event_body
 FROM claimed
 LEFT JOIN events e ON e.id = claimed.event_id
 

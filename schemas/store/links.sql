@@ -16,4 +16,5 @@ WHERE l.id = $1
   AND (l.max_uses IS NULL OR l.uses < l.max_uses)
 RETURNING ''::bytea AS hash, l.id AS token_id, l.expires_at, s.id AS schedule_id, s.number, s.pipeline_id, s.source,
           s.source_config, s.variables, l.variables AS pinned, s.body_limit,
-          s.is_paused OR p.is_paused AS is_paused, s.on_paused, p.queue
+          s.is_paused OR p.is_paused AS is_paused, s.on_paused,
+          s.filter, s.mapping, s.dedupe, s.split, s.rules_id, p.params_schema, p.queue

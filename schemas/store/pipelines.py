@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from schemas.errors import NotFound
+from schemas.pages import MOST_COUNTED, Counted, Span
 from schemas.pipelines import Definition, Graph, Pipeline
 from schemas.store.db import Database, Db, queries
 
@@ -78,6 +79,19 @@ async def lock(db: Db, pipeline_id: str) -> Pipeline:
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
     """Read pipelines by name, after the cursor `after`."""
     return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
+
+
+async def list_span(db: Db, span: Span, *, q: str | None) -> Counted[Pipeline]:
+    """Read a part of the pipelines by name, and how many there are."""
+    rows = await db.fetch(SQL["span"], q, span.offset, span.limit)
+    total = await db.fetchval(SQL["count"], q, MOST_COUNTED)
+    return Counted([msgspec.convert(row, Pipeline) for row in rows], total)
+
+
+async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline | None:
+    """Read the first of these pipelines that exists."""
+    row = await db.fetchrow(SQL["first_of"], pipeline_ids)
+    return None if row is None else msgspec.convert(row, Pipeline)
 
 
 async def update(db: Db, pipeline: Pipeline) -> Pipeline:

@@ -55,6 +55,29 @@ WHERE ($1::text IS NULL OR id > $1)
 ORDER BY id
 LIMIT $3
 
+-- name: span -> Pipeline
+-- Pipelines by name, after so many.
+SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
+       error, created_at, updated_at
+FROM pipelines
+WHERE $1::text IS NULL OR strpos(lower(id), lower($1)) > 0
+ORDER BY id
+OFFSET $2
+LIMIT $3
+
+-- name: count
+-- How many pipelines have this text in their name; more than $2 are not counted.
+SELECT count(*) FROM (SELECT 1 FROM pipelines WHERE $1::text IS NULL OR strpos(lower(id), lower($1)) > 0 LIMIT $2) found
+
+-- name: first_of -> Pipeline
+-- The first of these ids that exists.
+SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
+       error, created_at, updated_at
+FROM pipelines
+WHERE id = ANY ($1::text[])
+ORDER BY array_position($1::text[], id)
+LIMIT 1
+
 -- name: lock
 -- Two changes that come together are made one after the other: neither writes back what it read before the other.
 SELECT id FROM pipelines WHERE id = $1 FOR NO KEY UPDATE

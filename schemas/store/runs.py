@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import Conflict, NotFound
 from schemas.ids import id_or_number, id_range, new_id
-from schemas.pages import Found, found_among
+from schemas.pages import MOST_COUNTED, Counted, Found, Span, found_among
 from schemas.runs import BlockRun, RunFilter, RunRow, Trigger
 from schemas.states import Origin, RunState
 from schemas.store.db import Db, queries
@@ -16,6 +16,11 @@ from schemas.store.db import Db, queries
 SQL = queries("runs")
 CANDIDATES = 5000
 CANDIDATES_OF_A_TEXT = 1000  # each with a look into the bytes of its event
+_SPAN = f"""
+SELECT count(*) AS total, (array_agg(id ORDER BY CASE WHEN $15 THEN id END, id DESC))[$16:$17] AS ids
+FROM ({SQL["find"]}) AS found
+WHERE is_match
+"""  # noqa: S608 - both parts are ours
 
 
 async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
@@ -57,17 +62,40 @@ async def find_id(db: Db, key: str) -> uuid.UUID:
     return run_id
 
 
+async def find_in_pipeline(db: Db, pipeline_id: str, key: str) -> uuid.UUID:
+    """Resolve a run's key, id or number within its pipeline to its id; raises NotFound."""
+    run_id: uuid.UUID | None = await db.fetchval(SQL["find_in_pipeline"], pipeline_id, key, *id_or_number(key))
+    if run_id is None:
+        raise NotFound(f"Pipeline {pipeline_id} has no run {key!r}.")
+    return run_id
+
+
+async def newest_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, RunRow]:
+    """Read the newest run of each of these pipelines that has any."""
+    rows = [msgspec.convert(row, RunRow) for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
+    return {row.pipeline_id: row for row in rows}
+
+
 async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int) -> Found[uuid.UUID]:
     """Find the newest runs before the cursor `before` that match, looking at so many candidates and no more."""
+    rows = await db.fetch(SQL["find"], *_asked(before, which, candidates=CANDIDATES, limit=limit))
+    return found_among(rows, limit=limit)
+
+
+async def find_span(db: Db, span: Span, which: RunFilter, *, oldest_first: bool = False) -> Counted[uuid.UUID]:
+    """Find a part of the newest MOST_COUNTED runs that match, and how many match."""
+    asked = _asked(None, which, candidates=MOST_COUNTED, limit=MOST_COUNTED)
+    row = await db.fetchrow(_SPAN, *asked, oldest_first, span.offset + 1, span.offset + span.limit)
+    return Counted((row and row["ids"]) or (), row["total"] if row else 0)
+
+
+def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit: int) -> tuple[object, ...]:
     first, end = id_range(before, which.created_after, which.created_before)
-    path = _path(which)
-    candidates = CANDIDATES_OF_A_TEXT if which.q else CANDIDATES
-    rows = await db.fetch(
-        SQL["find"],
-        path,
+    return (
+        _path(which),
         first,
         end,
-        candidates,
+        CANDIDATES_OF_A_TEXT if which.q else candidates,
         limit,
         which.pipeline_id,
         which.schedule_id,
@@ -77,12 +105,12 @@ async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int
         which.parent_id,
         which.backfill_id,
         which.q,
+        which.states or None,
     )
-    return found_among(rows, limit=limit)
 
 
 async def of_ids(db: Db, run_ids: Sequence[uuid.UUID], *, largest_body: int) -> list[RunRow]:
-    """Read runs, the newest first."""
+    """Read runs, the newest first whatever the order of the ids."""
     rows = await db.fetch(SQL["rows"], run_ids, None, largest_body) if run_ids else []
     return [msgspec.convert(row, RunRow) for row in rows]
 
@@ -129,6 +157,9 @@ async def count_active(db: Db) -> dict[RunState, int]:
     return {RunState(state): count for state, count in row.items()} if row else {}
 
 
-async def block_runs(db: Db, run_id: uuid.UUID) -> list[BlockRun]:
-    """Read the blocks of a run that have begun, in no order."""
-    return [msgspec.convert(row, BlockRun) for row in await db.fetch(SQL["block_runs"], run_id)]
+async def block_runs(db: Db, run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[BlockRun]]:
+    """Read the blocks of these runs that have begun, in no order."""
+    found: dict[uuid.UUID, list[BlockRun]] = defaultdict(list)
+    for row in await db.fetch(SQL["block_runs"], run_ids):
+        found[row["run_id"]].append(msgspec.convert(row, BlockRun))
+    return found

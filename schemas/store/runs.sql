@@ -17,6 +17,24 @@ SELECT id FROM run
 -- name: by_key
 SELECT id FROM runs WHERE pipeline_id = $1 AND run_key = $2
 
+-- name: find_in_pipeline
+-- What callers name a run by within its pipeline: its key, or its id or number; a key counts before an id that looks like it.
+SELECT id
+FROM runs
+WHERE pipeline_id = $1 AND (run_key = $2 OR id = $3::uuid OR number = $4::bigint)
+ORDER BY run_key = $2 DESC NULLS LAST
+LIMIT 1
+
+-- name: newest_of_pipelines -> RunRow
+-- The newest run of each of these pipelines, without the body of its event.
+SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
+       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
+       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       NULL::text AS event_kind, NULL::text AS event_content_type, NULL::int AS event_size, NULL::text AS event_sha256,
+       NULL::bytea AS event_body
+FROM unnest($1::text[]) AS wanted (pipeline_id)
+CROSS JOIN LATERAL (SELECT * FROM runs WHERE pipeline_id = wanted.pipeline_id ORDER BY id DESC LIMIT 1) r
+
 -- name: find
 -- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $4 of them,
 -- and the last of those is returned even when it does not match. `$1 = ...` is decided before a branch is begun, so that
@@ -31,6 +49,7 @@ FROM (
            AND ($10::text IS NULL OR c.origin = $10)
            AND ($11::uuid IS NULL OR c.parent_id = $11)
            AND ($12::uuid IS NULL OR c.backfill_id = $12)
+           AND ($14::text[] IS NULL OR c.state = ANY ($14))
            AND ($13::text IS NULL
                 OR strpos(lower(c.run_key), lower($13)) > 0
                 OR strpos(lower(c.note), lower($13)) > 0
@@ -80,9 +99,11 @@ LIMIT $5
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
        r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
        r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
-       e.kind AS event_kind, e.content_type AS event_content_type, length(e.body) AS event_size,
-       CASE WHEN length(e.body) > $3 OR e.kind = 'binary' THEN encode(sha256(e.body), 'hex') END AS event_sha256,
-       CASE WHEN length(e.body) <= $3 THEN e.body END AS event_body
+       CASE WHEN r.event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
+       length(coalesce(r.event_item, e.body)) AS event_size,
+       CASE WHEN length(coalesce(r.event_item, e.body)) > $3 OR r.event_item IS NULL AND e.kind = 'binary'
+            THEN encode(sha256(coalesce(r.event_item, e.body)), 'hex') END AS event_sha256,
+       CASE WHEN length(coalesce(r.event_item, e.body)) <= $3 THEN coalesce(r.event_item, e.body) END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint
@@ -115,12 +136,12 @@ WITH target AS MATERIALIZED (
 )
 SELECT id, state FROM asked
 
--- name: block_runs -> BlockRun
--- The blocks of a run that have begun.
-SELECT block_id, nullif(map_index, -1) AS map_index, state, attempt, row_count, queue_ms, duration_ms, started_at,
+-- name: block_runs
+-- The blocks of these runs that have begun.
+SELECT run_id, block_id, nullif(map_index, -1) AS map_index, state, attempt, row_count, queue_ms, duration_ms, started_at,
        finished_at, coalesce(error, 'null') AS error
 FROM block_runs
-WHERE run_id = $1
+WHERE run_id = ANY ($1::uuid[])
 
 -- name: active
 -- How many runs wait, and how many execute.

@@ -1,6 +1,7 @@
 """The table `schedules`."""
 
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 
@@ -10,36 +11,38 @@ from schemas.schedules import NewSchedule, Schedule
 from schemas.store.db import Db, queries
 
 SQL = queries("schedules")
+_SETTABLE = (
+    "name",
+    "source",
+    "source_config",
+    "filter",
+    "mapping",
+    "dedupe",
+    "split",
+    "is_paused",
+    "on_paused",
+    "max_active_runs",
+    "body_limit",
+    "cron",
+    "every_s",
+    "timezone",
+    "start_at",
+    "end_at",
+    "catchup",
+    "jitter_s",
+    "overlap",
+    "sla_s",
+    "run_timeout_s",
+    "max_queue_age_s",
+    "notify",
+)
 
 
 async def create(db: Db, new: NewSchedule) -> Schedule:
     """Write a new schedule."""
-    row = await db.fetchrow(
-        SQL["create"],
-        new_id(),
-        new.pipeline_id,
-        new.name,
-        new.kind,
-        new.source,
-        new.source_config,
-        msgspec.json.encode(new.variables),
-        new.is_paused,
-        new.on_paused,
-        new.max_active_runs,
-        new.body_limit,
-        new.cron,
-        new.every_s,
-        new.timezone,
-        new.start_at,
-        new.end_at,
-        new.catchup,
-        new.jitter_s,
-        new.overlap,
-        new.sla_s,
-        new.run_timeout_s,
-        new.max_queue_age_s,
-        new.notify,
-    )
+    values = (getattr(new, name) for name in _SETTABLE)
+    variables = msgspec.json.encode(new.variables)
+    row = await db.fetchrow(SQL["create"], new_id(), new.pipeline_id, new.kind, variables, *values)
     return msgspec.convert(row, Schedule)
 
 
@@ -65,32 +68,16 @@ async def list_page(
     return [msgspec.convert(row, Schedule) for row in rows]
 
 
+async def timed_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, Schedule]:
+    """Read the oldest schedule of kind time of each of these pipelines that has any."""
+    rows = await db.fetch(SQL["timed_of_pipelines"], pipeline_ids)
+    return {row["pipeline_id"]: msgspec.convert(row, Schedule) for row in rows}
+
+
 async def update(db: Db, schedule: Schedule) -> Schedule:
     """Write a changed schedule; raises NotFound when it was deleted meanwhile."""
-    row = await db.fetchrow(
-        SQL["update"],
-        schedule.id,
-        schedule.name,
-        schedule.source,
-        schedule.source_config,
-        schedule.variables,
-        schedule.is_paused,
-        schedule.on_paused,
-        schedule.max_active_runs,
-        schedule.body_limit,
-        schedule.cron,
-        schedule.every_s,
-        schedule.timezone,
-        schedule.start_at,
-        schedule.end_at,
-        schedule.catchup,
-        schedule.jitter_s,
-        schedule.overlap,
-        schedule.sla_s,
-        schedule.run_timeout_s,
-        schedule.max_queue_age_s,
-        schedule.notify,
-    )
+    values = (getattr(schedule, name) for name in _SETTABLE)
+    row = await db.fetchrow(SQL["update"], schedule.id, schedule.variables, *values)
     if row is None:
         raise NotFound(f"There is no schedule {schedule.id}.")
     return msgspec.convert(row, Schedule)

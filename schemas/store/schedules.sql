@@ -1,10 +1,11 @@
 -- name: create -> Schedule
-INSERT INTO schedules (id, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused,
-                       max_active_runs, body_limit, cron, every_s, timezone, start_at, end_at, catchup, jitter_s, overlap,
-                       sla_s, run_timeout_s, max_queue_age_s, notify)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+INSERT INTO schedules (id, pipeline_id, kind, variables, name, source, source_config, filter, mapping, dedupe, split,
+                       is_paused, on_paused, max_active_runs, body_limit, cron, every_s, timezone, start_at, end_at,
+                       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+        $26, $27)
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          body_limit, cron, every_s, timezone, start_at, end_at,
+          filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
        (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
        (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
@@ -12,7 +13,7 @@ RETURNING id, number, pipeline_id, name, kind, source, source_config, variables,
 -- name: get -> Schedule
 -- By id or by number.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       body_limit, cron, every_s, timezone, start_at, end_at,
+       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
        (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
        (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
@@ -22,7 +23,7 @@ WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
 -- name: page -> Schedule
 -- The newest schedules before a cursor.
 SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       body_limit, cron, every_s, timezone, start_at, end_at,
+       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
        (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
        (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
@@ -35,18 +36,31 @@ WHERE deleted_at IS NULL
 ORDER BY id DESC
 LIMIT $5
 
+-- name: timed_of_pipelines -> Schedule
+-- The oldest schedule of kind time of each of these pipelines: what other products call the schedule of a pipeline.
+SELECT DISTINCT ON (pipeline_id)
+       id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
+       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
+       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
+       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
+       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
+FROM schedules
+WHERE deleted_at IS NULL AND kind = 'time' AND pipeline_id = ANY ($1::text[])
+ORDER BY pipeline_id, id
+
 -- name: lock
 -- Two changes that come together are made one after the other: neither writes back what it read before the other.
 SELECT id FROM schedules WHERE id = $1::uuid OR number = $2::bigint FOR NO KEY UPDATE
 
 -- name: update -> Schedule
-UPDATE schedules SET name = $2, source = $3, source_config = $4, variables = $5, is_paused = $6, on_paused = $7,
-                     max_active_runs = $8, body_limit = $9, cron = $10, every_s = $11, timezone = $12,
-                     start_at = $13, end_at = $14, catchup = $15, jitter_s = $16, overlap = $17, sla_s = $18,
-                     run_timeout_s = $19, max_queue_age_s = $20, notify = $21, updated_at = now()
+UPDATE schedules SET variables = $2, name = $3, source = $4, source_config = $5, filter = $6, mapping = $7,
+                     dedupe = $8, split = $9, is_paused = $10, on_paused = $11, max_active_runs = $12,
+                     body_limit = $13, cron = $14, every_s = $15, timezone = $16, start_at = $17, end_at = $18,
+                     catchup = $19, jitter_s = $20, overlap = $21, sla_s = $22, run_timeout_s = $23,
+                     max_queue_age_s = $24, notify = $25, updated_at = now()
 WHERE id = $1 AND deleted_at IS NULL
 RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          body_limit, cron, every_s, timezone, start_at, end_at,
+          filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
        (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
        (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at

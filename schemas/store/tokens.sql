@@ -25,7 +25,7 @@ UPDATE tokens SET expires_at = least(expires_at, now() + $2 * interval '1 second
 -- What the ingest path must know about live tokens, by their hashes.
 SELECT t.hash, t.id AS token_id, t.expires_at, s.id AS schedule_id, s.number, s.pipeline_id, s.source, s.source_config,
        s.variables, s.body_limit, s.is_paused OR p.is_paused AS is_paused, s.on_paused,
-       p.queue
+       s.filter, s.mapping, s.dedupe, s.split, s.rules_id, p.params_schema, p.queue
 FROM tokens t
 JOIN schedules s ON s.id = t.schedule_id
 JOIN pipelines p ON p.id = s.pipeline_id

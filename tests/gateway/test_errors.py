@@ -13,6 +13,7 @@ from litestar.testing import TestClient
 from gateway.errors import (
     ClientGone,
     Problem,
+    Refused,
     UnsupportedMedia,
     describe_error,
     envelope_for,
@@ -204,14 +205,42 @@ def test_a_dialect_answers_in_its_own_shape(client: TestClient[Litestar]) -> Non
     assert client.get("/foreignish").json()["status"] == 404
 
 
-def test_the_longest_prefix_chooses_the_envelope() -> None:
-    def other(problem: Problem) -> Response[bytes]:
-        return Response(b"", status_code=problem.status)
+def other(problem: Problem) -> Response[bytes]:
+    return Response(b"", status_code=problem.status)
 
-    envelopes = {"/api": foreign, "/api/v2": other}
-    assert envelope_for("/api/v2/dags", envelopes) is other
-    assert envelope_for("/api/v1", envelopes) is foreign
-    assert envelope_for("/apiary", envelopes) is problem_json
+
+@pytest.mark.parametrize(
+    ("path", "envelope"),
+    [
+        ("/api/v2/dags", other),
+        ("/api/v1", foreign),
+        ("/api/", foreign),
+        ("/apiary", problem_json),
+        ("/", problem_json),
+        ("/api/pipelines/7", foreign),
+        ("/api/pipelines/7/run", other),
+        ("/api/pipelines/7/run/8", other),
+        ("/api/pipelines/7/runs", foreign),
+        ("/api/pipelines/all/run", foreign),
+        ("/pipelines/7/run", problem_json),
+    ],
+)
+def test_the_longest_and_then_the_most_exact_beginning_chooses_the_envelope(path: str, envelope: Any) -> None:
+    envelopes = {
+        "/api/pipelines/all/run": foreign,
+        "/api/pipelines/{id}/run": other,
+        "/api": foreign,
+        "/api/v2": other,
+    }
+    assert envelope_for(path, envelopes) is envelope
+    assert envelope_for(path, dict(reversed(envelopes.items()))) is envelope
+
+
+def test_a_dialect_says_no_in_its_own_words_and_with_its_own_status() -> None:
+    refused = describe_error(Refused(f"Dag {TOKEN} not found", status=418, kind="DagNotFound"))
+
+    assert (refused.status, refused.detail, refused.extra) == (418, "Dag pst_*** not found", {"kind": "DagNotFound"})
+    assert describe_error(Refused()).status == 400
 
 
 def test_every_error_of_the_tree_can_be_answered() -> None:

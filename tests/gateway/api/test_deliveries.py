@@ -110,12 +110,15 @@ async def test_numbers_beyond_all_bounds_are_shown_as_they_were_sent(shared: Pen
 @pytest.mark.parametrize(
     "body", [b"{", b'{"a": 1,}', b"NaN", b'"\xff"', rb'"\ud800"', b"\xef\xbb\xbf{}", b"[" * 10_000, b'{"a": "\0"}']
 )
-async def test_declared_json_that_is_none_is_refused_and_leaves_nothing(body: bytes, shared: Penstock) -> None:
+async def test_declared_json_that_is_none_is_refused_and_leaves_a_note(body: bytes, shared: Penstock) -> None:
     hook = await shared.hook("quick")
 
-    problem(await shared.deliver(hook, body, content_type="application/json"), 400, "malformed")
+    reason = problem(await shared.deliver(hook, body, content_type="application/json"), 400, "malformed")
 
-    assert await events_of(shared, hook) == []
+    await eventually(lambda: events_of(shared, hook))
+    [event] = await events_of(shared, hook)
+    assert (event["verdict"], event["reason_code"], event["reason"]) == ("rejected", "malformed", reason)
+    assert event["size"] == len(body)
 
 
 async def test_a_cloud_event_whose_id_postgres_cannot_hold_is_told_apart_all_the_same(shared: Penstock) -> None:
@@ -138,10 +141,58 @@ async def test_a_duplicate_is_told_what_the_first_one_was_told(shared: Penstock)
 
     assert again.status_code == 200
     run = first.json()["runs"][0] | {"state": "success"}
-    assert again.json() == {"event_id": first.json()["event_id"], "status": "duplicate", "runs": [run]}
+    assert again.json() == {
+        "event_id": first.json()["event_id"],
+        "status": "duplicate",
+        "runs": [run],
+        "reason": "another body came before with the same key",
+    }
     assert again.headers["location"] == run["url"]
     assert (await event_of(shared, first))["deliveries"] == 2
     assert (await shared.run(run["id"]))["event_variables"] == 1
+
+
+async def test_a_duplicate_is_kept_as_well_and_its_body_only_when_it_is_another_one(shared: Penstock) -> None:
+    hook = await shared.hook("quick")
+    first = await shared.deliver(hook, b"1", idempotency_key="k")
+    for body in (b"1", b"2"):
+        await shared.deliver(hook, body, idempotency_key="k")
+
+    other, same, original = await events_of(shared, hook)
+
+    assert [event["verdict"] for event in (other, same, original)] == ["duplicate", "duplicate", "accepted"]
+    assert [event["reason_code"] for event in (other, same, original)] == ["different_body", "same_body", None]
+    assert [event["duplicate_of"] for event in (other, same)] == [original["id"]] * 2 == [first.json()["event_id"]] * 2
+    assert (original["deliveries"], original["conflicts"]) == (3, 1)
+    bodies = [(await shared.client.get(f"/v1/events/{event['id']}/body")).content for event in (other, same)]
+    assert bodies == [b"2", b""]
+
+
+async def test_of_many_duplicates_only_a_sample_is_kept(shared: Penstock) -> None:
+    hook = await shared.hook("quick")
+    for _ in range(25):
+        await shared.deliver(hook, b"1", idempotency_key="k")
+
+    kept = await events_of(shared, hook)
+
+    assert len(kept) == 20
+    assert kept[-1]["deliveries"] == 25
+
+
+async def test_a_delivery_that_is_split_becomes_one_run_per_item_and_only_once(shared: Penstock) -> None:
+    hook = await shared.hook("quick", split=True)
+    deliveries = [
+        await shared.deliver(hook, b'[{"n": 1}, 2, null]', idempotency_key="k", content_type="application/json")
+        for _ in range(2)
+    ]
+    first, again = deliveries
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    runs = [await shared.ended(run["id"]) for run in first.json()["runs"]]
+    assert [run["event_variables"] for run in runs] == [{"n": 1}, 2, None]
+    assert [run["id"] for run in again.json()["runs"]] == [run["id"] for run in runs]
+    ignored = await shared.deliver(hook, b"[]", content_type="application/json")
+    assert (ignored.status_code, ignored.json()["reason"]) == (200, "there is no item in it")
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -156,7 +207,8 @@ async def test_a_body_up_to_its_limit_is_taken_and_not_one_byte_more(is_chunked:
             f"The body is larger than {limit} bytes, the limit here: send a reference to it instead "
             "(a path, a key or a URL)."
         )
-        assert [event["size"] for event in await events_of(shared, hook)] == [limit]
+        taken = [event for event in await events_of(shared, hook) if event["verdict"] == "accepted"]
+        assert [event["size"] for event in taken] == [limit]
 
 
 @pytest.mark.parametrize("size", [MAX_BODY_LIMIT, MAX_BODY_LIMIT + 1])
@@ -245,7 +297,14 @@ async def test_a_handshake_is_answered_and_kept_without_a_run(shared: Penstock) 
         "reason": "ping is a handshake",
     }
     problem(forged, 401, "bad_signature")
-    assert [event["verdict"] for event in await events_of(shared, hook)] == ["handshake"]
+
+    async def both_are_kept() -> bool:
+        return len(await events_of(shared, hook)) == 2
+
+    await eventually(both_are_kept)
+    rejected, handshake = await events_of(shared, hook)
+    assert (handshake["verdict"], handshake["reason_code"]) == ("handshake", None)
+    assert (rejected["verdict"], rejected["reason_code"]) == ("rejected", "bad_signature")
 
 
 async def test_a_sender_waits_for_as_long_as_it_asked_for_and_is_told_what_is_true_then(shared: Penstock) -> None:

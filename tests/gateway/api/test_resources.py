@@ -203,6 +203,10 @@ async def test_a_schedule_is_created_read_changed_and_ended(shared: Penstock) ->
         "catchup": False,
         "jitter_s": 0,
         "overlap": "allow",
+        "filter": "body.ref == 'refs/heads/main'",
+        "mapping": {"region": "body.region"},
+        "dedupe": "body.id",
+        "split": True,
         "sla_s": 60,
         "run_timeout_s": 30.0,
         "max_queue_age_s": 3600,
@@ -262,7 +266,11 @@ async def test_a_wrong_field_of_a_schedule_is_pointed_at(fields: Json, pointer: 
     ("method", "path", "body"),
     [
         ("POST", "/v1/schedules", {"pipeline_id": "quick", "name": "a\0b"}),
-        ("POST", "/v1/schedules", {"pipeline_id": "quick", "name": "a", "source_config": {"secrets": ["a\0b"]}}),
+        (
+            "POST",
+            "/v1/schedules",
+            {"pipeline_id": "quick", "name": "a", "source": "github", "source_config": {"secrets": ["a\0b"]}},
+        ),
         ("POST", "/v1/keys", {"name": "a\0b"}),
         ("POST", "/v1/pipelines/quick/runs", {"note": "a\0b"}),
         ("POST", "/v1/pipelines/quick/runs", {"run_key": "a\0b"}),
@@ -349,6 +357,12 @@ async def test_an_event_and_its_bytes_can_be_read(shared: Penstock) -> None:
         "kind": "text",
         "size": len(body),
         "deliveries": 1,
+        "conflicts": 0,
+        "query": "",
+        "reason_code": None,
+        "observed": None,
+        "duplicate_of": None,
+        "timings": event["timings"],
     }
     assert event["headers"]["authorization"] == "***"
     assert event["headers"]["content-type"] == "text/html"

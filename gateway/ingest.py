@@ -1,0 +1,260 @@
+"""How a delivery is taken: decided, committed together with its runs, and only then answered.
+
+In this order: whose token, how large, then what `gateway/intake.py` reads in its bytes. Event and runs are written in
+one commit that many deliveries share; only after it the sender is answered and the doorbell rung.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from gateway import credentials, intake
+from gateway.feed import Feed
+from gateway.incoming import Incoming
+from gateway.metrics import Metrics
+from gateway.refusals import Refusals
+from gateway.registry import Registry
+from gateway.sources import Reply, discover
+from gateway.urls import Urls
+from schemas.errors import Invalid, NotFound, PenstockError, TooLarge, Unavailable
+from schemas.events import Delivery, Receipt
+from schemas.groupcommit import GroupCommit
+from schemas.queue import Doorbell, Ring
+from schemas.runs import RunRef
+from schemas.schedules import Gate
+from schemas.settings import MAX_BODY_LIMIT, Settings
+from schemas.states import RunState, Verdict
+from schemas.store import events, links, runs
+from schemas.store.db import Database
+
+NO_SUCH_HOOK = "There is no such hook."
+RETRY_S = 0.2
+Found = TypeVar("Found")
+ReadBody = Callable[[int], Awaitable[bytes]]
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge."""
+
+    schedule: str
+    token: str
+    headers: dict[str, str]
+    read_body: ReadBody
+    method: str = "POST"
+    url: str = ""
+    query: Mapping[str, str] = {}
+    is_dry_run: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a delivery; `status` is `accepted`, `duplicate` or `ignored`, the last with its reason.
+
+    A `reply` is the answer in the sender's own form, which a handshake demands.
+    """
+
+    event_id: uuid.UUID | None
+    status: str
+    runs: Sequence[RunRef] = ()
+    reason: str | None = None
+    reply: Reply | None = None
+    explanation: list[dict[str, str]] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it became runs and all of them have ended."""
+        return bool(self.runs) and all(run.state.is_terminal for run in self.runs)
+
+
+class Ingest:
+    """Takes deliveries; `start` and `stop` with the gateway."""
+
+    def __init__(
+        self,
+        db: Database,
+        doorbell: Doorbell,
+        settings: Settings,
+        *,
+        registry: Registry,
+        urls: Urls,
+        feed: Feed,
+        metrics: Metrics,
+        signer: credentials.LinkSigner | None,
+    ) -> None:
+        self._db = db
+        self._doorbell = doorbell
+        self._settings = settings
+        self._registry = registry
+        self._urls = urls
+        self._feed = feed
+        self._metrics = metrics
+        self._signer = signer
+        self._refusals = Refusals(db)
+        self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
+            self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
+        )
+
+    def start(self) -> None:
+        """Begin to write down what is refused."""
+        self._refusals.start()
+
+    async def stop(self) -> None:
+        """Answer what is under way."""
+        await self._commits.close()
+        await self._refusals.stop()
+
+    async def deliver(self, arrival: Arrival) -> Outcome:
+        """Take one delivery from its first byte to its commit.
+
+        Raises NotFound (the same for every way in which token and schedule do not fit), TooLarge, BadSignature,
+        Malformed, Unavailable.
+        """
+        with self._metrics.delivery_seconds.time():
+            try:
+                return await self._deliver(arrival)
+            except PenstockError as error:
+                self._metrics.refused.labels(error.code).inc()
+                raise
+
+    async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
+        """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
+        gate = await self._find_gate(arrival)
+        source = discover()[gate.source]
+        found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
+        return await self._take(gate, found, is_dry_run=False) if isinstance(found, Incoming) else found
+
+    async def wait(self, outcome: Outcome, seconds: float) -> Outcome:
+        """Wait until the runs of an outcome have ended or the time is up, and say where they stand then."""
+        await self._feed.wait_until_ended([run.id for run in outcome.runs], seconds)
+        if outcome.event_id is None:
+            return outcome
+        return msgspec.structs.replace(outcome, runs=await self._runs_of(outcome.event_id))
+
+    async def _deliver(self, arrival: Arrival) -> Outcome:
+        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+            return await self._deliver_by_link(arrival)
+        gate = await self._find_gate(arrival)
+        try:
+            body = await arrival.read_body(self._limit(gate))
+        except TooLarge as error:
+            self._refusals.note(gate, self._incoming(arrival, b""), error)
+            raise
+        return await self._take(gate, self._incoming(arrival, body), is_dry_run=arrival.is_dry_run)
+
+    async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
+        try:
+            assessment = intake.assess(gate, incoming)
+        except PenstockError as error:
+            if not is_dry_run:
+                self._refusals.note(gate, incoming, error)
+            raise
+        if is_dry_run:
+            return _dry(gate, assessment, len(incoming.body))
+        delivery = intake.write_down(gate, incoming, assessment)
+        receipt = await self._commits.submit(delivery)
+        return await self._acknowledge(assessment, delivery, receipt)
+
+    async def _deliver_by_link(self, arrival: Arrival) -> Outcome:
+        """Count the link's use and write the delivery in one transaction: a refused delivery uses nothing up."""
+        link_id = self._signer.read(arrival.token) if self._signer else None
+        if link_id is None:
+            raise NotFound(NO_SUCH_HOOK)
+        if arrival.is_dry_run:
+            raise Invalid("A signed link cannot be tried out without using it; try a token.")
+        incoming = self._incoming(arrival, await arrival.read_body(MAX_BODY_LIMIT))
+        async with self._db.transaction() as transaction:
+            use = await links.use(transaction, link_id)
+            if use is None or arrival.schedule not in (str(use.schedule_id), str(use.number)):
+                raise NotFound(NO_SUCH_HOOK)
+            if len(incoming.body) > (limit := self._limit(use)):
+                raise TooLarge.of_body(limit)
+            gate = use.gate()
+            assessment = intake.assess(gate, incoming)
+            delivery = intake.write_down(gate, incoming, assessment)
+            receipts = await events.ingest(transaction, [delivery])
+        self._ring([delivery], receipts)
+        return await self._acknowledge(assessment, delivery, receipts[0])
+
+    async def _find_gate(self, arrival: Arrival) -> Gate:
+        if not credentials.could_be_token(arrival.token):
+            raise NotFound(NO_SUCH_HOOK)
+        gate = await self._registry.gate(credentials.digest(arrival.token))
+        if gate is None or arrival.schedule not in (str(gate.schedule_id), str(gate.number)):
+            raise NotFound(NO_SUCH_HOOK)
+        return gate
+
+    def _incoming(self, arrival: Arrival, body: bytes) -> Incoming:
+        return Incoming(
+            arrival.headers,
+            body,
+            method=arrival.method,
+            url=arrival.url,
+            query=arrival.query,
+            now=self._registry.now_s(),
+        )
+
+    def _limit(self, gate: Gate) -> int:
+        return gate.body_limit or self._settings.body_limit
+
+    async def _commit(self, deliveries: list[Delivery]) -> list[Receipt]:
+        receipts = await events.ingest(self._db, deliveries)
+        self._ring(deliveries, receipts)
+        return receipts
+
+    def _ring(self, deliveries: Sequence[Delivery], receipts: Sequence[Receipt]) -> None:
+        self._doorbell.ring(
+            Ring(run_id, 0, str(delivery.schedule_id), delivery.queue)
+            for delivery, receipt in zip(deliveries, receipts, strict=True)
+            for run_id in receipt.numbers
+        )
+
+    async def _acknowledge(self, assessment: intake.Assessment, delivery: Delivery, receipt: Receipt) -> Outcome:
+        outcome = await self._describe(delivery, receipt)
+        self._metrics.deliveries.labels(delivery.source, outcome.status).inc()
+        if handshake := assessment.facts.handshake:
+            return msgspec.structs.replace(outcome, reply=handshake.reply)
+        return outcome
+
+    async def _describe(self, delivery: Delivery, receipt: Receipt) -> Outcome:
+        event_id = receipt.event_id
+        if receipt.numbers:
+            started = [self._reference(run, number, RunState.QUEUED) for run, number in receipt.numbers.items()]
+            return Outcome(event_id=event_id, status="accepted", runs=started)
+        if receipt.is_duplicate:
+            reason = "another body came before with the same key" if receipt.differs else None
+            return Outcome(event_id=event_id, status="duplicate", runs=await self._runs_of(event_id), reason=reason)
+        if delivery.verdict is not Verdict.ACCEPTED:
+            return Outcome(event_id=event_id, status="ignored", reason=delivery.reason)
+        # A second try found what the first had committed unheard, or every item of it came before.
+        if found := await self._runs_of(event_id):
+            return Outcome(event_id=event_id, status="accepted", runs=found)
+        return Outcome(event_id=event_id, status="ignored", reason="all its items came before")
+
+    async def _runs_of(self, event_id: uuid.UUID) -> list[RunRef]:
+        found = await self._held(lambda: runs.of_events(self._db, [event_id]))
+        return [self._reference(*run) for run in found[event_id]]
+
+    async def _held(self, read: Callable[[], Awaitable[Found]]) -> Found:
+        """Read, and while the database is away try again for as long as a delivery may be held."""
+        give_up_at = time.monotonic() + self._settings.hold_s
+        while True:
+            try:
+                return await read()
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(RETRY_S)
+
+    def _reference(self, run_id: uuid.UUID, number: int, state: RunState) -> RunRef:
+        return RunRef(
+            id=run_id, number=number, state=state, url=self._urls.run(run_id), stream_url=self._urls.run_stream(run_id)
+        )
+
+
+def _dry(gate: Gate, assessment: intake.Assessment, size: int) -> Outcome:
+    status = "accepted" if assessment.verdict is Verdict.ACCEPTED else "ignored"
+    steps = intake.explain(gate, assessment, size)
+    return Outcome(event_id=None, status=status, reason=assessment.reason, explanation=steps)

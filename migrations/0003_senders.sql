@@ -1,0 +1,66 @@
+-- What is decided at the gate, and everything that was, kept so that it can be explained and replayed.
+
+-- 1. The rules of a schedule. Rules are never changed, only replaced: an event names those under which it was judged.
+
+CREATE TABLE rules (
+    id uuid PRIMARY KEY,
+    filter text,
+    mapping jsonb NOT NULL,
+    dedupe text,
+    split boolean NOT NULL
+);
+
+ALTER TABLE schedules
+    ADD filter text CHECK (length(filter) BETWEEN 1 AND 10000),
+    ADD mapping jsonb NOT NULL DEFAULT '{}',
+    ADD dedupe text CHECK (length(dedupe) BETWEEN 1 AND 10000),
+    ADD split boolean NOT NULL DEFAULT false,
+    ADD rules_id uuid REFERENCES rules;
+
+CREATE FUNCTION remember_rules() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.rules_id := NULL;
+    IF NEW.filter IS NOT NULL OR NEW.mapping <> '{}' OR NEW.dedupe IS NOT NULL OR NEW.split THEN
+        NEW.rules_id := md5(ROW(NEW.filter, NEW.mapping::text, NEW.dedupe, NEW.split)::text)::uuid;
+        INSERT INTO rules (id, filter, mapping, dedupe, split)
+        VALUES (NEW.rules_id, NEW.filter, NEW.mapping, NEW.dedupe, NEW.split)
+        ON CONFLICT (id) DO NOTHING;
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER rules_of_a_schedule BEFORE INSERT OR UPDATE OF filter, mapping, dedupe, split ON schedules
+    FOR EACH ROW EXECUTE FUNCTION remember_rules();
+
+-- What a mapping gives is compared with the params, which a new version may change.
+DROP TRIGGER pipelines_changed ON pipelines;
+CREATE TRIGGER pipelines_changed AFTER UPDATE OF is_paused, queue, version ON pipelines
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_changed();
+
+-- 2. Events. Of a duplicate only a sample is kept, and its body only where that is not the first one's.
+
+ALTER TABLE events
+    ADD reason_code text,
+    ADD query text NOT NULL DEFAULT '',
+    ADD size integer,                          -- of the body as it came, however much of it is kept
+    ADD sha256 bytea CHECK (length(sha256) = 32),
+    ADD timings json NOT NULL DEFAULT '{}',    -- microseconds of each check
+    ADD observed text,                         -- what `strict` would have refused it for
+    ADD rules_id uuid,
+    ADD duplicate_of uuid,
+    DROP CONSTRAINT events_verdict_check,
+    ADD CONSTRAINT a_verdict_is_known
+        CHECK (verdict IN ('accepted', 'duplicate', 'filtered', 'handshake', 'rejected')),
+    ADD CONSTRAINT a_duplicate_has_a_first CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
+    ADD CONSTRAINT what_is_turned_away_says_why CHECK (verdict NOT IN ('filtered', 'rejected') OR reason_code IS NOT NULL);
+
+ALTER TABLE event_keys
+    ADD sha256 bytea,
+    ADD conflicts integer NOT NULL DEFAULT 0;  -- how often it came with another body
+
+UPDATE events SET size = length(body);
+ALTER TABLE events ALTER size SET NOT NULL;
+
+-- 3. A delivery that is split has one run per item, whose `event_variables` are the item.
+
+ALTER TABLE runs ADD event_item bytea;
