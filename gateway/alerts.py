@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from gateway import members
+from gateway.incoming import text_at
 
 
 def alert_id(alert: dict[str, Any]) -> str | None:
     """Name one state of one alert: it may fire again later, and what has ended says when."""
-    fingerprint, status = members.text(alert, "fingerprint"), members.text(alert, "status")
-    starts_at = members.text(alert, "startsAt")
+    fingerprint, status = text_at(alert, "fingerprint"), text_at(alert, "status")
+    starts_at = text_at(alert, "startsAt")
     if not (fingerprint and status and starts_at):
         return None
-    ends_at = members.text(alert, "endsAt") if status == "resolved" else None
+    ends_at = text_at(alert, "endsAt") if status == "resolved" else None
     return f"alert:{fingerprint}:{starts_at}:{status}:{ends_at or ''}"

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from gateway import delivery_ids, members
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, text_at
 
 BATCH = "application/cloudevents-batch"
 STRUCTURED = "application/cloudevents"
@@ -71,11 +71,11 @@ def header_text(value: str) -> str:
 
 
 def _event(attributes: dict[str, Any]) -> CloudEvent:
-    event_id, source = members.text(attributes, "id"), members.text(attributes, "source")
+    event_id, source = text_at(attributes, "id"), text_at(attributes, "source")
     return CloudEvent(
         payload=_with_data(attributes),
         id=delivery_ids.of_cloud_event(source, event_id) if event_id and source else None,
-        event_type=members.text(attributes, "type"),
+        event_type=text_at(attributes, "type"),
     )
 
 
@@ -99,7 +99,7 @@ def _with_data(event: dict[str, Any]) -> dict[str, Any]:
         content = base64.b64decode(encoded.encode("utf-8", "replace"), validate=True)
     except binascii.Error:
         return event
-    data = members.decoded(content, members.text(event, "datacontenttype") or "")
+    data = members.decoded(content, text_at(event, "datacontenttype") or "")
     if data is None:
         return event
     return {name: value for name, value in event.items() if name != "data_base64"} | {"data": data}

@@ -1,6 +1,7 @@
 """The ids by which senders mark one delivery, in the order in which we believe them.
 
-Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery.
+Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery. The ids of one
+sender only begin with the name of its source, and are read there.
 """
 
 import hashlib
@@ -34,11 +35,6 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
     return of_cloud_event(event.source, event.id) if event else None
 
 
-def of_body(body: bytes) -> str:
-    """Make the id of a delivery whose sender names none, but repeats it unchanged."""
-    return f"body:{hashlib.sha256(body).hexdigest()}"
-
-
 def of_items(ids: Sequence[str | None]) -> str | None:
     """Make the id of a delivery out of those of all that came in it; None when one of them has none."""
     known = [found for found in ids if found is not None]
@@ -52,8 +48,21 @@ def of_cloud_event(source: str, event_id: str) -> str:
     return f"cloudevent:{source}\n{event_id}"
 
 
+def named(source: str, *ids: str | None) -> str | None:
+    """Return the first id that is there, as one of `source`."""
+    return next((f"{source}:{found}" for found in ids if found), None)
+
+
+def of_body(source: str, body: bytes) -> str:
+    """Return an id for a delivery whose sender gives none, but never sends the same bytes for two happenings."""
+    return f"{source}:sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 def spellings(text: str) -> list[str]:
-    """Return the ways in which an id that somebody saw at a sender may be stored; a CloudEvent's needs its source."""
+    """Return the ways in which an id that somebody saw at a sender may be stored, besides behind its source's name.
+
+    A CloudEvent's needs its source.
+    """
     return [text, *(f"{prefix}:{text}" for _, prefix in _HEADERS)]
 
 

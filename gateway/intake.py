@@ -76,7 +76,7 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
     watch.lap("payload")
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")

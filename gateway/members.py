@@ -1,11 +1,9 @@
-"""What stands in a document of which nothing is known: what is absent, of another type or unfit for a name is None."""
+"""What stands in a document of which nothing is known: what is absent or of another type is None, or left out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.incoming import Incoming
-
-LONGEST_TEXT = 2000
 
 
 def find(document: Any, *path: str) -> Any:
@@ -15,12 +13,6 @@ def find(document: Any, *path: str) -> Any:
             return None
         document = document.get(name)
     return document
-
-
-def text(document: Any, *path: str) -> str | None:
-    """Return the member at the end of `path` when it is a text that can be stored and compared as a name."""
-    found = find(document, *path)
-    return found if isinstance(found, str) and _is_name(found) else None
 
 
 def objects(document: Any, *path: str) -> list[dict[str, Any]]:
@@ -39,7 +31,3 @@ def _is_text(content: bytes) -> bool:
         return "\0" not in content.decode()
     except UnicodeDecodeError:
         return False
-
-
-def _is_name(found: str) -> bool:
-    return 0 < len(found) <= LONGEST_TEXT and _is_text(found.encode("utf-8", "surrogatepass"))

@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from gateway import delivery_ids, members
+from gateway.incoming import text_at
 
 TEST_EVENT = "s3:TestEvent"
 
@@ -38,14 +39,14 @@ def delivery_id(records: list[S3Record]) -> str | None:
 
 
 def _read(record: dict[str, Any]) -> S3Record:
-    name = members.text(record, "eventName")
+    name = text_at(record, "eventName")
     name = name.removeprefix("s3:") if name else None  # MinIO and Ceph write the prefix, AWS does not
     key = _key(record)
     return S3Record(payload=_with_key(record, key), id=_id(record, name, key), event_type=name)
 
 
 def _key(record: dict[str, Any]) -> str | None:
-    key = members.text(record, "s3", "object", "key")
+    key = text_at(record, "s3", "object", "key")
     if key is None or record.get("eventSource") == "ceph:s3":
         return key
     return unquote_plus(key)
@@ -60,12 +61,12 @@ def _with_key(record: dict[str, Any], key: str | None) -> dict[str, Any]:
 
 def _id(record: dict[str, Any], name: str | None, key: str | None) -> str | None:
     """Ceph names each event; others give one change of one key a sequencer, or at least the request that made it."""
-    if found := members.text(record, "eventId"):
+    if found := text_at(record, "eventId"):
         return f"s3:{found}"
-    change = members.text(record, "s3", "object", "sequencer") or _request(record)
-    bucket = members.text(record, "s3", "bucket", "name") or ""
+    change = text_at(record, "s3", "object", "sequencer") or _request(record)
+    bucket = text_at(record, "s3", "bucket", "name") or ""
     return f"s3:{name}:{bucket}/{key}:{change}" if name and key and change else None
 
 
 def _request(record: dict[str, Any]) -> str | None:
-    return members.text(record, "responseElements", "x-amz-request-id")
+    return text_at(record, "responseElements", "x-amz-request-id")

@@ -7,19 +7,20 @@ A 5xx is repeated at once; any 4xx, also 429, and 3xx only with the group's next
 from collections.abc import Sequence
 
 from gateway import alerts, delivery_ids, members
+from gateway.incoming import text_at
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
-    status = members.text(incoming.document, "status")
-    return Facts(event_type=status, delivery_id=delivery_ids.of_body(incoming.body))
+    status = incoming.at("status")
+    return Facts(event_type=status, delivery_id=delivery_ids.of_body("alertmanager", incoming.body))
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
     """A group is told again with every change in it; an alert is new once for each of its states."""
     return [
-        Item(payload=alert, id=alerts.alert_id(alert), event_type=members.text(alert, "status"))
+        Item(payload=alert, id=alerts.alert_id(alert), event_type=text_at(alert, "status"))
         for alert in members.objects(incoming.document, "alerts")
     ]
 
@@ -36,6 +37,7 @@ source = Source(
         " URL being that of a token; `basic_auth` with the secret as password works too. A reminder"
         " (`repeat_interval`) with nothing new in it counts as a duplicate."
     ),
+    dedupe="the hash of the body; an item by fingerprint, start and status",
     samples={
         "firing": Sample(
             headers={"content-type": "application/json"},

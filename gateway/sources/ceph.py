@@ -32,6 +32,7 @@ source = Source(
         " the bucket's notification configuration. Without `persistent` every PUT waits for us, and an event that"
         " cannot be delivered is lost."
     ),
+    dedupe="`eventId` of the records",
     samples={
         "object_created": Sample(
             headers={"content-type": "application/json"},

@@ -41,6 +41,8 @@ source = Source(
         "Let the sender POST to the URL of a token, in any of the three modes; it may ask for permission with OPTIONS"
         " before. A secret of the schedule may come as `Authorization: Bearer` or as `?access_token=...`."
     ),
+    dedupe="`source` and `id` of the events",
+    handshakes="OPTIONS is answered with a permission",
     samples={
         "structured": Sample(
             headers={"content-type": "application/cloudevents+json; charset=utf-8"},

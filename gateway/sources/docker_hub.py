@@ -10,7 +10,7 @@ from gateway.sources import Facts, Incoming, Sample, Source
 
 def _read(incoming: Incoming) -> Facts:
     event_type = "push" if members.find(incoming.document, "push_data") is not None else None
-    return Facts(event_type=event_type, delivery_id=delivery_ids.of_body(incoming.body))
+    return Facts(event_type=event_type, delivery_id=delivery_ids.of_body("docker_hub", incoming.body))
 
 
 source = Source(
@@ -18,6 +18,7 @@ source = Source(
     title="Docker Hub",
     read=_read,
     setup="Repository > Webhooks: any name, and the URL of a token as webhook URL.",
+    dedupe="the hash of the body",
     samples={
         "push": Sample(
             headers={"content-type": "application/json"},

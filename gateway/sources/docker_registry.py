@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway import delivery_ids, members
+from gateway.incoming import text_at
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
@@ -15,21 +16,20 @@ from gateway.sources import Facts, Incoming, Item, Sample, Source
 def _read(incoming: Incoming) -> Facts:
     events = members.objects(incoming.document, "events")
     return Facts(
-        event_type=members.text(events[0], "action") if events else None,
+        event_type=text_at(events[0], "action") if events else None,
         delivery_id=delivery_ids.of_items([_id(event) for event in events]),
     )
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
     return [
-        Item(payload=event, id=_id(event), event_type=members.text(event, "action"))
+        Item(payload=event, id=_id(event), event_type=text_at(event, "action"))
         for event in members.objects(incoming.document, "events")
     ]
 
 
 def _id(event: dict[str, Any]) -> str | None:
-    event_id = members.text(event, "id")
-    return f"docker_registry:{event_id}" if event_id else None
+    return delivery_ids.named("docker_registry", text_at(event, "id"))
 
 
 source = Source(
@@ -43,6 +43,7 @@ source = Source(
         "In the registry's configuration: `notifications: {endpoints: [{name: penstock, url: URL, headers:"
         " {Authorization: [Bearer SECRET]}, timeout: 5s, threshold: 5, backoff: 5s}]}`, the URL being that of a token."
     ),
+    dedupe="`id` of the events",
     samples={
         "push": Sample(
             headers={"content-type": "application/vnd.docker.distribution.events.v1+json"},

@@ -4,17 +4,14 @@ docs.aws.amazon.com, "API destinations": an answer within 5 s counts, anything b
 event of S3 comes as one object, its key as it is.
 """
 
-from gateway import members
+from gateway import delivery_ids
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
-    event_id = members.text(incoming.document, "id")
-    return Facts(
-        event_type=members.text(incoming.document, "detail-type"),
-        delivery_id=f"eventbridge:{event_id}" if event_id else None,
-    )
+    delivery_id = delivery_ids.named("eventbridge", incoming.at("id"))
+    return Facts(event_type=incoming.at("detail-type"), delivery_id=delivery_id)
 
 
 source = Source(
@@ -28,6 +25,7 @@ source = Source(
         " its value (Basic, any user name and the secret as password, works too), then an API destination with the"
         " URL of a token and method POST, and a rule that has it as target."
     ),
+    dedupe="`id`",
     samples={
         "object_created": Sample(
             headers={"content-type": "application/json; charset=utf-8"},

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway import cloud_events, delivery_ids, members
+from gateway.incoming import text_at
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Handshake, Incoming, Item, Reply, Sample, Source
 from schemas.schedules import SourceConfig
@@ -23,7 +24,7 @@ def _read(incoming: Incoming) -> Facts:
     if found := cloud_events.read(incoming):
         return Facts(event_type=found[0].event_type, delivery_id=cloud_events.delivery_id(found))
     events = members.objects(incoming.document)
-    event_type = members.text(events[0], "eventType") if events else None
+    event_type = text_at(events[0], "eventType") if events else None
     delivery_id = delivery_ids.of_items([_id(event) for event in events])
     return Facts(event_type=event_type, delivery_id=delivery_id, handshake=_handshake(event_type, events))
 
@@ -33,7 +34,7 @@ def _handshake(event_type: str | None, events: Sequence[dict[str, Any]]) -> Hand
         return Handshake(kind="SubscriptionDeletion")
     if event_type != _VALIDATION:
         return None
-    code = members.text(events[0], "data", "validationCode")
+    code = text_at(events[0], "data", "validationCode")
     reply = Reply(body=msgspec.json.encode({"validationResponse": code})) if code else None
     return Handshake(kind="SubscriptionValidation", reply=reply)
 
@@ -42,7 +43,7 @@ def _split(incoming: Incoming) -> Sequence[Item]:
     if events := cloud_events.read(incoming):
         return msgspec.convert(events, list[Item], from_attributes=True)
     return [
-        Item(payload=event, id=_id(event), event_type=members.text(event, "eventType"))
+        Item(payload=event, id=_id(event), event_type=text_at(event, "eventType"))
         for event in members.objects(incoming.document)
     ]
 
@@ -54,8 +55,8 @@ def _greet(incoming: Incoming, _config: SourceConfig) -> Reply | None:
 
 def _id(event: dict[str, Any]) -> str | None:
     """Ids are unique within their topic."""
-    event_id = members.text(event, "id")
-    return f"eventgrid:{members.text(event, 'topic') or ''}\n{event_id}" if event_id else None
+    event_id = text_at(event, "id")
+    return f"eventgrid:{text_at(event, 'topic') or ''}\n{event_id}" if event_id else None
 
 
 source = Source(
@@ -71,6 +72,8 @@ source = Source(
         " secret of the schedule may come as `?secret=...` behind it, or as delivery property `Authorization`. Both"
         " the Event Grid schema and CloudEvents 1.0 are read."
     ),
+    dedupe="`topic` and `id` of the events",
+    handshakes="`SubscriptionValidation` is answered with its code; CloudEvents' OPTIONS",
     samples={
         "blob_created": Sample(
             headers={"content-type": "application/json; charset=utf-8", "aeg-event-type": "Notification"},

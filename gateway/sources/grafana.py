@@ -7,19 +7,20 @@ the body with HMAC-SHA256.
 from collections.abc import Sequence
 
 from gateway import alerts, delivery_ids, members
+from gateway.incoming import text_at
 from gateway.schemes.hmacs import Hmac
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
-    status = members.text(incoming.document, "status")
-    return Facts(event_type=status, delivery_id=delivery_ids.of_body(incoming.body))
+    status = incoming.at("status")
+    return Facts(event_type=status, delivery_id=delivery_ids.of_body("grafana", incoming.body))
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
     return [
-        Item(payload=alert, id=alerts.alert_id(alert), event_type=members.text(alert, "status"))
+        Item(payload=alert, id=alerts.alert_id(alert), event_type=text_at(alert, "status"))
         for alert in members.objects(incoming.document, "alerts")
     ]
 
@@ -36,6 +37,7 @@ source = Source(
         " as authorization header credentials (scheme Bearer), as password of Basic, or as HMAC secret with no"
         " timestamp header."
     ),
+    dedupe="the hash of the body; an item by fingerprint, start and status",
     samples={
         "firing": Sample(
             headers={"content-type": "application/json"},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway import members, s3_records
+from gateway import s3_records
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Reply, Sample, Source
 from schemas.schedules import SourceConfig
@@ -16,7 +16,7 @@ from schemas.schedules import SourceConfig
 
 def _read(incoming: Incoming) -> Facts:
     records = s3_records.read(incoming.document)
-    name = members.text(incoming.document, "EventName")
+    name = incoming.at("EventName")
     event_type = name.removeprefix("s3:") if name else s3_records.event_type(records)
     return Facts(event_type=event_type, delivery_id=s3_records.delivery_id(records))
 
@@ -42,6 +42,8 @@ source = Source(
         " then `mc event add ALIAS/BUCKET arn:minio:sqs::penstock:webhook`. Without `queue_dir` an event is lost when"
         " it cannot be delivered at once."
     ),
+    dedupe="`sequencer`, key and event of the records",
+    handshakes="HEAD is answered 200",
     samples={
         "object_created": Sample(
             headers={"content-type": "application/json"},

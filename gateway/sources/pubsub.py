@@ -10,7 +10,8 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from gateway import members
+from gateway import delivery_ids, members
+from gateway.incoming import text_at
 from gateway.schemes.oidc import OidcToken
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
@@ -19,15 +20,15 @@ _UNWRAPPED_ID = "x-goog-pubsub-message-id"
 
 def _read(incoming: Incoming) -> Facts:
     unwrapped_id = incoming.headers.get(_UNWRAPPED_ID)
-    message_id = unwrapped_id or members.text(incoming.document, "message", "messageId")
+    message_id = unwrapped_id or incoming.at("message", "messageId")
     event_type = incoming.headers.get("eventtype") if unwrapped_id else _event_type(incoming.document)
-    return Facts(event_type=event_type or None, delivery_id=f"pubsub:{message_id}" if message_id else None)
+    return Facts(event_type=event_type or None, delivery_id=delivery_ids.named("pubsub", message_id))
 
 
 def _event_type(document: Any) -> str | None:
     """Cloud Storage writes `eventType`, Eventarc and other publishers of CloudEvents `ce-type`."""
     attributes = members.find(document, "message", "attributes")
-    return members.text(attributes, "eventType") or members.text(attributes, "ce-type")
+    return text_at(attributes, "eventType") or text_at(attributes, "ce-type")
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
@@ -65,6 +66,7 @@ source = Source(
         " takes the endpoint's URL when none is set, which holds the token: set another). An emulator's keys come from"
         " `jwks_url`."
     ),
+    dedupe="`messageId`",
     samples={
         "message": Sample(
             headers={"content-type": "application/json"},

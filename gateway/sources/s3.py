@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway import members, s3_records
+from gateway import s3_records
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Handshake, Incoming, Item, Sample, Source
 
 
 def _read(incoming: Incoming) -> Facts:
-    if members.text(incoming.document, "Event") == s3_records.TEST_EVENT:
+    if incoming.at("Event") == s3_records.TEST_EVENT:
         return Facts(event_type=s3_records.TEST_EVENT, handshake=Handshake(kind=s3_records.TEST_EVENT))
     records = s3_records.read(incoming.document)
     return Facts(event_type=s3_records.event_type(records), delivery_id=s3_records.delivery_id(records))
@@ -35,6 +35,8 @@ source = Source(
         " A relay or an emulator posts the event to the URL of a token, with a secret of the schedule as"
         " `Authorization: Bearer` if it has one."
     ),
+    dedupe="`sequencer`, key and event of the records",
+    handshakes="`s3:TestEvent`",
     samples={
         "object_created": Sample(
             headers={"content-type": "application/json"},

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from gateway import members, s3_records
+from gateway import delivery_ids, members, s3_records
+from gateway.incoming import text_at
 from gateway.schemes.shared import SharedSecret
 from gateway.schemes.sns import RAW_DELIVERY, SnsSignature
 from gateway.sources import Facts, Handshake, Incoming, Item, Sample, Source
@@ -20,16 +21,16 @@ _CONFIRMATIONS = {"SubscriptionConfirmation", "UnsubscribeConfirmation"}
 def _read(incoming: Incoming) -> Facts:
     if RAW_DELIVERY in incoming.headers:
         return _of_message(incoming.document, incoming.headers.get("x-amz-sns-message-id"))
-    kind, message_id = members.text(incoming.document, "Type"), members.text(incoming.document, "MessageId")
+    kind, message_id = incoming.at("Type"), incoming.at("MessageId")
     if kind not in _CONFIRMATIONS:
         return _of_message(_message(incoming), message_id)
     # Visiting the SubscribeURL of an UnsubscribeConfirmation would subscribe again.
-    visit = members.text(incoming.document, "SubscribeURL") if kind == "SubscriptionConfirmation" else None
+    visit = incoming.at("SubscribeURL") if kind == "SubscriptionConfirmation" else None
     return Facts(event_type=kind, delivery_id=_id(message_id), handshake=Handshake(kind=kind, visit=visit))
 
 
 def _of_message(message: Any, message_id: str | None) -> Facts:
-    if members.text(message, "Event") == s3_records.TEST_EVENT:
+    if text_at(message, "Event") == s3_records.TEST_EVENT:
         handshake = Handshake(kind=s3_records.TEST_EVENT)
         return Facts(event_type=s3_records.TEST_EVENT, delivery_id=_id(message_id), handshake=handshake)
     event_type = s3_records.event_type(s3_records.read(message)) or "Notification"
@@ -51,7 +52,7 @@ def _message(incoming: Incoming) -> Any:
 
 
 def _id(message_id: str | None) -> str | None:
-    return f"sns:{message_id}" if message_id else None
+    return delivery_ids.named("sns", message_id)
 
 
 source = Source(
@@ -66,6 +67,8 @@ source = Source(
         " delivery is not signed: leave it off, or set a secret and add `?secret=...` to the endpoint. With"
         " `certificate_hosts` (such as `localhost:4566`) an emulator is believed in place of Amazon."
     ),
+    dedupe="`MessageId`; an S3 record by `sequencer`, key and event",
+    handshakes="`SubscriptionConfirmation` is confirmed; `UnsubscribeConfirmation`; `s3:TestEvent`",
     samples={
         "notification": Sample(
             headers={

@@ -10,7 +10,7 @@ from gateway import sources
 from gateway.sources import Incoming, Source
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
-from tests.captured_requests import SOURCES, captured, read_config, read_expected, read_request, show
+from tests.captured_requests import SOURCES, captured, read_expected, read_request, show
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
@@ -29,18 +29,14 @@ def github(headers: Mapping[str, str], body: bytes, *secrets: str) -> None:
 def test_a_captured_request_is_verified_and_read(name: str) -> None:
     source, request = source_of(name), read_request(SOURCES / name)
 
-    source.verify(request, read_config(source.name))
-
     assert int(request.headers.get("content-length", "0")) == len(request.body)
     assert show(source.name, request) == read_expected(SOURCES / name)
 
 
 @pytest.mark.parametrize("name", captured(tampered=True))
 def test_a_request_that_was_tampered_with_is_refused(name: str) -> None:
-    source, request = source_of(name), read_request(SOURCES / name)
-
     with pytest.raises(BadSignature):
-        source.verify(request, read_config(source.name))
+        show(source_of(name).name, read_request(SOURCES / name))
 
 
 def test_the_vector_of_githubs_documentation_holds() -> None:
