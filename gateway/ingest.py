@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from gateway import credentials, intake
+from gateway.documents import Documents
 from gateway.feed import Feed
 from gateway.incoming import Incoming
 from gateway.metrics import Metrics
@@ -27,7 +28,7 @@ from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
 from schemas.settings import MAX_BODY_LIMIT, Settings
-from schemas.states import RunState, Verdict
+from schemas.states import RunState, Verdict, VerificationMode
 from schemas.store import events, links, runs
 from schemas.store.db import Database
 
@@ -82,6 +83,7 @@ class Ingest:
         urls: Urls,
         feed: Feed,
         metrics: Metrics,
+        documents: Documents,
         signer: credentials.LinkSigner | None,
     ) -> None:
         self._db = db
@@ -91,6 +93,7 @@ class Ingest:
         self._urls = urls
         self._feed = feed
         self._metrics = metrics
+        self._documents = documents
         self._signer = signer
         self._refusals = Refusals(db)
         self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
@@ -145,6 +148,7 @@ class Ingest:
         return await self._take(gate, self._incoming(arrival, body), is_dry_run=arrival.is_dry_run)
 
     async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
+        incoming = await self._with_documents(gate, incoming)
         try:
             assessment = intake.assess(gate, incoming)
         except PenstockError as error:
@@ -155,6 +159,7 @@ class Ingest:
             return _dry(gate, assessment, len(incoming.body))
         delivery = intake.write_down(gate, incoming, assessment)
         receipt = await self._commits.submit(delivery)
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipt)
 
     async def _deliver_by_link(self, arrival: Arrival) -> Outcome:
@@ -172,11 +177,35 @@ class Ingest:
             if len(incoming.body) > (limit := self._limit(use)):
                 raise TooLarge.of_body(limit)
             gate = use.gate()
+            incoming = await self._with_documents(gate, incoming)
             assessment = intake.assess(gate, incoming)
             delivery = intake.write_down(gate, incoming, assessment)
             receipts = await events.ingest(transaction, [delivery])
         self._ring([delivery], receipts)
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipts[0])
+
+    async def _with_documents(self, gate: Gate, incoming: Incoming) -> Incoming:
+        """Fetch what verification needs; raises Unavailable when that fails and the mode is not to let all in."""
+        wanted = discover()[gate.source].wants(incoming, gate.source_config)
+        if not wanted:
+            return incoming
+        try:
+            documents = await self._documents.fetch(wanted, gate.source_config)
+        except Unavailable:
+            if gate.source_config.mode is VerificationMode.STRICT:
+                raise
+            return incoming
+        return msgspec.structs.replace(incoming, documents=documents)
+
+    async def _visit(self, gate: Gate, assessment: intake.Assessment) -> None:
+        """Visit the address that confirms a handshake, also when it comes again; never for one that is not verified.
+
+        Raises Unavailable when that fails: the sender is to ask again.
+        """
+        handshake = assessment.facts.handshake
+        if handshake and handshake.visit and not assessment.observed:
+            await self._documents.visit(handshake.visit, gate.source_config)
 
     async def _find_gate(self, arrival: Arrival) -> Gate:
         if not credentials.could_be_token(arrival.token):

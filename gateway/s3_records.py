@@ -60,13 +60,12 @@ def _with_key(record: dict[str, Any], key: str | None) -> dict[str, Any]:
 
 
 def _id(record: dict[str, Any], name: str | None, key: str | None) -> str | None:
-    """Ceph names each event; others give one change of one key a sequencer, or at least the request that made it."""
+    """Ceph names each event; others give each change of a key a sequencer, or at least the request that made it.
+
+    Emulators give the same sequencer to all: the time of the event, which stays when it is told again, tells them apart.
+    """
     if found := text_at(record, "eventId"):
         return f"s3:{found}"
-    change = text_at(record, "s3", "object", "sequencer") or _request(record)
-    bucket = text_at(record, "s3", "bucket", "name") or ""
-    return f"s3:{name}:{bucket}/{key}:{change}" if name and key and change else None
-
-
-def _request(record: dict[str, Any]) -> str | None:
-    return text_at(record, "responseElements", "x-amz-request-id")
+    change = text_at(record, "s3", "object", "sequencer") or text_at(record, "responseElements", "x-amz-request-id")
+    bucket, time = text_at(record, "s3", "bucket", "name") or "", text_at(record, "eventTime") or ""
+    return f"s3:{name}:{bucket}/{key}:{change}:{time}" if name and key and change else None

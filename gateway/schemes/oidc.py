@@ -31,6 +31,10 @@ class OidcToken(msgspec.Struct, frozen=True, kw_only=True):
     needs = ("audience", "email")
     takes = ("jwks_url",)
 
+    @property
+    def proof(self) -> str:
+        return "an OpenID Connect token (RS256) as Bearer, for `audience` and about `email`"
+
     def applies(self, incoming: Incoming) -> bool:
         return bool(incoming.headers.get("authorization"))
 

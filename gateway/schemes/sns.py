@@ -57,6 +57,10 @@ class SnsSignature(msgspec.Struct, frozen=True):
     needs = ()
     takes = ("certificate_hosts", "topics")
 
+    @property
+    def proof(self) -> str:
+        return "the RSA signature in the message (versions 1 and 2), by a certificate of SNS"
+
     def applies(self, incoming: Incoming) -> bool:
         return RAW_DELIVERY not in incoming.headers
 

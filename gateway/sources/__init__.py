@@ -121,6 +121,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
             raise BadSignature(f"No secret of {self.title} is configured, so nothing can be verified.")
         return None
 
+    def wants(self, incoming: Incoming, config: SourceConfig) -> Sequence[str]:
+        """Name the URLs that must be fetched before `verify`; none for a request that it will refuse anyhow."""
+        try:
+            scheme = self.scheme(incoming, config)
+            return scheme.wants(incoming, config) if scheme else ()
+        except BadSignature:
+            return ()
+
     def verify(self, incoming: Incoming, config: SourceConfig) -> None:
         """Check the proof over the raw bytes, before anything is parsed; raises BadSignature and nothing else."""
         if scheme := self.scheme(incoming, config):
