@@ -148,14 +148,14 @@ class Documents:
 
 
 def _place(url: str, config: SourceConfig) -> Place:
-    """Judge a URL; raises BadSignature for one without TLS whose host the schedule does not name."""
+    """Judge a URL; raises BadSignature for one without TLS, unless the schedule names its host."""
     try:
         split = urlsplit(url)
     except ValueError:
         raise BadSignature("What is needed to verify this has no URL that can be read.") from None
     named = {host.lower() for host in config.certificate_hosts}
     is_configured = split.netloc.lower() in named or url == (config.jwks_url.partition("#")[0] or None)
-    if split.scheme != "https" and not is_configured:
+    if split.scheme != "https" and not (split.scheme == "http" and is_configured):
         raise BadSignature("What is needed to verify this would be fetched without TLS.")
     return Place(url, is_configured)
 

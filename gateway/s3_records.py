@@ -62,7 +62,7 @@ def _with_key(record: dict[str, Any], key: str | None) -> dict[str, Any]:
 def _id(record: dict[str, Any], name: str | None, key: str | None) -> str | None:
     """Ceph names each event; others give each change of a key a sequencer, or at least the request that made it.
 
-    Emulators give the same sequencer to all: the time of the event, which stays when it is told again, tells them apart.
+    Emulators give the same sequencer to all: the time of the event tells them apart, and stays when it is told again.
     """
     if found := text_at(record, "eventId"):
         return f"s3:{found}"
