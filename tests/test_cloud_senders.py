@@ -260,7 +260,7 @@ OPEN = ["s3", "minio", "ceph", "eventbridge", "eventgrid", "cloudevents", "alert
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("source", [*OPEN, "docker_registry"])
 async def test_no_body_makes_the_gateway_fail(shared: Penstock, source: str, split: bool) -> None:
-    hook = await shared.hook(source=source, split=split)
+    hook = await shared.hook(source=source, split=split, is_paused=True)
     answers = await asyncio.gather(
         *(
             shared.deliver(hook, body, content_type=content_type, ce_id="%zz", ce_source='"\\', ce_specversion="1.0")
