@@ -8,13 +8,13 @@ from gateway.sources import Source, discover
 _HEAD = """\
 # Sources
 
-Who sends, how it proves that, and what makes two deliveries the same. A schedule has one source; a source is one file in
-`gateway/sources/`. This page is written by `python -m gateway.sources_table > docs/sources.md`.
+Who sends, how it proves that, and what makes two deliveries the same. A schedule has one source; a source is one file
+in `gateway/sources/`. This page is written by `python -m gateway.sources_table > docs/sources.md`.
 
 Every proof is checked over the bytes as they came, before anything reads them. "Within 300 s" is meant in both
-directions: the time that is signed may be so far from ours. All secrets of a schedule are live at once, so that a sender
-can rotate. Of several proofs the first that a request carries must hold. Where it says "or the URL", the token in the URL
-is proof enough while no secret is set.
+directions: the time that is signed may be so far from ours. All secrets of a schedule are live at once, so that a
+sender can rotate. Of several proofs the first that a request carries must hold. Where it says "or the URL", the token
+in the URL is proof enough while no secret is set.
 
 | source | what proves the sender | a delivery is the same by | handshakes | splits into items |
 |---|---|---|---|---|

@@ -1,6 +1,6 @@
 """Ed25519: the sender signs with a key that only it has, and we hold the public one.
 
-`cryptography` is imported where it is needed: most gateways have no such sender, and it costs 10 MB.
+`cryptography` is imported with the first such signature: it costs 8 MB, and few have such a sender.
 """
 
 import base64

@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from gateway.incoming import Incoming
+from gateway.schemes.checks import check_secrets
 from gateway.schemes.signed import Place, SignedText
-from schemas.errors import BadSignature, FieldError, Invalid
+from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SourceConfig
 
 KeyForm = Literal["text", "base64", "hex", "whsec"]
@@ -110,10 +111,5 @@ def decode_base64(text: str) -> bytes:
 
 def check_keys(config: SourceConfig, form: KeyForm) -> None:
     """Raise Invalid that points at each secret which is no key of this form."""
-    errors = tuple(
-        FieldError(f"/source_config/secrets/{place}", f"is not what a key looks like here: {_KEY_FORMS[form]}")
-        for place, secret in enumerate(config.secrets)
-        if read_key(secret, form) is None
-    )
-    if errors:
-        raise Invalid(errors=errors)
+    message = f"is not what a key looks like here: {_KEY_FORMS[form]}"
+    check_secrets(config, lambda secret: read_key(secret, form) is not None, message)

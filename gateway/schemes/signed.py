@@ -151,9 +151,12 @@ class SignedText(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _body(self, incoming: Incoming) -> bytes:
-        if self.form_field and incoming.media_type == "application/x-www-form-urlencoded":
-            return (incoming.at(self.form_field) or "").encode()
-        return incoming.body
+        if not self.form_field or incoming.media_type != "application/x-www-form-urlencoded":
+            return incoming.body
+        document = incoming.document
+        if not isinstance(document, dict) or set(document) != {self.form_field}:
+            raise BadSignature(f"The form must have one field, {self.form_field}: others are not signed.")
+        return (text_at(document, self.form_field) or "").encode("utf-8", "replace")
 
 
 def as_sent(text: str) -> bytes:

@@ -6,10 +6,12 @@ webhooks that one happening sets off, also recursive ones, so it names a deliver
 """
 
 from gateway import delivery_ids
-from gateway.schemes.hmacs import Hmac
+from gateway.schemes.checks import check_secrets
+from gateway.schemes.hmacs import Hmac, read_key
 from gateway.schemes.shared import SharedSecret
 from gateway.schemes.signed import SignedText
 from gateway.sources import Facts, Incoming, Sample, Source
+from schemas.schedules import SourceConfig
 
 _STANDARD = SignedText(template="{id}.{timestamp}.{body}", id_header="webhook-id", timestamp_header="webhook-timestamp")
 
@@ -20,6 +22,11 @@ def _read(incoming: Incoming) -> Facts:
     if not delivery_id and (happening := headers.get("x-gitlab-event-uuid")):
         delivery_id = delivery_ids.of_body(f"gitlab:{happening}", incoming.body)
     return Facts(event_type=headers.get("x-gitlab-event") or incoming.at("object_kind"), delivery_id=delivery_id)
+
+
+def _check(config: SourceConfig) -> None:
+    message = "begins as a signing token does, but no base64 follows"
+    check_secrets(config, lambda text: not text.startswith("whsec_") or read_key(text, "whsec") is not None, message)
 
 
 source = Source(
@@ -37,6 +44,7 @@ source = Source(
         SharedSecret(header="X-Gitlab-Token"),
     ),
     read=_read,
+    check=_check,
     setup=(
         "Settings > Webhooks > Add new webhook: the URL of a token, and a signing token (whsec_...) or a secret token; "
         "give the schedule whichever you set, or both."

@@ -38,6 +38,7 @@ source = Source(
                 "x-shopify-topic": "orders/create",
                 "x-shopify-webhook-id": "{uuid}",
                 "x-shopify-shop-domain": "example.myshopify.com",
+                "x-shopify-api-version": "2026-01",
             },
             body=b'{"id": 820982911946154508, "email": "jon@example.com", "total_price": "409.94", "currency": "EUR"}',
         )

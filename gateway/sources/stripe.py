@@ -1,4 +1,4 @@
-"""Stripe events, also thin ones: `t=` and one or more `v1=` in one header; `v0` is made with a test key and ignored.
+"""Stripe events, also thin ones: `t=` and one or more `v1=` in one header; `v0` is a fake for tests, and ignored.
 
 The key is the text of the signing secret, `whsec_` included (stripe-python, _webhook.py). Its library takes any time in
 the future; we do not.

@@ -3,9 +3,9 @@
 import re
 
 from gateway import delivery_ids
+from gateway.schemes.checks import check_secrets
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Sample, Source
-from schemas.errors import FieldError, Invalid
 from schemas.schedules import SourceConfig
 
 _ID = "update_id"
@@ -23,13 +23,7 @@ def _read(incoming: Incoming) -> Facts:
 
 def _check(config: SourceConfig) -> None:
     message = "is not what Telegram takes as secret_token: 1 to 256 of A-Z a-z 0-9 _ -"
-    errors = tuple(
-        FieldError(f"/source_config/secrets/{place}", message)
-        for place, secret in enumerate(config.secrets)
-        if not _SECRET.fullmatch(secret)
-    )
-    if errors:
-        raise Invalid(errors=errors)
+    check_secrets(config, lambda secret: _SECRET.fullmatch(secret) is not None, message)
 
 
 source = Source(
