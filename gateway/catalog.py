@@ -48,7 +48,7 @@ class Catalog:
         self._changed = changed
 
     async def list_pipelines(self, page: Page, *, q: str | None) -> list[Pipeline]:
-        """Read pipelines by name."""
+        """Read pipelines by id."""
         found = await pipelines.list_page(self._db, page.after_text, q=q, limit=page.limit + 1)
         return [pipeline.masked() for pipeline in found]
 
@@ -57,16 +57,13 @@ class Catalog:
         return (await pipelines.get(self._db, pipeline_id)).masked()
 
     async def span_pipelines(self, span: Span, *, q: str | None = None) -> Counted[Pipeline]:
-        """Read a part of the pipelines by name, and how many there are."""
+        """Read a part of the pipelines by id, and how many there are."""
         found = await pipelines.list_span(self._db, span, q=q)
         return Counted([pipeline.masked() for pipeline in found.items], found.total)
 
     async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:
         """Read the first pipeline that is spelled like this; raises NotFound."""
-        found = await pipelines.first_of(self._db, spellings)
-        if found is None:
-            raise NotFound(f"There is no pipeline {spellings[0]!r}.")
-        return found.masked()
+        return (await pipelines.first_of(self._db, spellings)).masked()
 
     async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch, caller: Caller) -> Pipeline:
         """Change what the patch names; raises NotFound or Invalid."""
