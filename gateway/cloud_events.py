@@ -41,7 +41,7 @@ def read(incoming: Incoming) -> list[CloudEvent]:
 
 def delivery_id(events: Sequence[CloudEvent]) -> str | None:
     """Make the id of a delivery of these events."""
-    return delivery_ids.of_items([event.id for event in events])
+    return delivery_ids.of_items("cloudevents", [event.id for event in events])
 
 
 def permission(incoming: Incoming) -> Mapping[str, str]:

@@ -35,12 +35,12 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
     return of_cloud_event(event.source, event.id) if event else None
 
 
-def of_items(ids: Sequence[str | None]) -> str | None:
-    """Make the id of a delivery out of those of all that came in it; None when one of them has none."""
+def of_items(source: str, ids: Sequence[str | None]) -> str | None:
+    """Return an id for a delivery out of those of all that came in it; None when one of them has none."""
     known = [found for found in ids if found is not None]
     if not known or len(known) < len(ids):
         return None
-    return known[0] if len(known) == 1 else f"items:{hashlib.sha256(chr(10).join(known).encode()).hexdigest()}"
+    return known[0] if len(known) == 1 else of_body(source, "\n".join(known).encode())
 
 
 def of_cloud_event(source: str, event_id: str) -> str:

@@ -35,7 +35,7 @@ def event_type(records: list[S3Record]) -> str | None:
 
 def delivery_id(records: list[S3Record]) -> str | None:
     """Make the id of a delivery of these records."""
-    return delivery_ids.of_items([record.id for record in records])
+    return delivery_ids.of_items("s3", [record.id for record in records])
 
 
 def _read(record: dict[str, Any]) -> S3Record:

@@ -17,7 +17,7 @@ def _read(incoming: Incoming) -> Facts:
     events = members.objects(incoming.document, "events")
     return Facts(
         event_type=text_at(events[0], "action") if events else None,
-        delivery_id=delivery_ids.of_items([_id(event) for event in events]),
+        delivery_id=delivery_ids.of_items("docker_registry", [_id(event) for event in events]),
     )
 
 

@@ -25,7 +25,7 @@ def _read(incoming: Incoming) -> Facts:
         return Facts(event_type=found[0].event_type, delivery_id=cloud_events.delivery_id(found))
     events = members.objects(incoming.document)
     event_type = text_at(events[0], "eventType") if events else None
-    delivery_id = delivery_ids.of_items([_id(event) for event in events])
+    delivery_id = delivery_ids.of_items("eventgrid", [_id(event) for event in events])
     return Facts(event_type=event_type, delivery_id=delivery_id, handshake=_handshake(event_type, events))
 
 
