@@ -7,7 +7,6 @@ from gateway.callbacks import Callbacks
 from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
-from gateway.documents import Documents
 from gateway.dry_runs import DryRuns
 from gateway.feed import Feed
 from gateway.ingest import Ingest
@@ -65,7 +64,6 @@ class Core:
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
         self.purging = Purging(self.db)
-        self._documents = Documents(settings.outgoing_allow)
         self.ingest = Ingest(
             self.db,
             self.doorbell,
@@ -74,7 +72,6 @@ class Core:
             urls=self.urls,
             feed=self.feed,
             metrics=self.metrics,
-            documents=self._documents,
             signer=self._signer,
         )
 
@@ -90,7 +87,6 @@ class Core:
     async def stop(self) -> None:
         """Answer what is under way, then disconnect."""
         await self.ingest.stop()
-        await self._documents.close()
         await self.doorbell.flush()
         await self.listener.stop()
         await self.feed.stop()

@@ -86,7 +86,6 @@ class Ingest:
         urls: Urls,
         feed: Feed,
         metrics: Metrics,
-        documents: Documents,
         signer: credentials.LinkSigner | None,
     ) -> None:
         self._db = db
@@ -96,7 +95,7 @@ class Ingest:
         self._urls = urls
         self._feed = feed
         self._metrics = metrics
-        self._documents = documents
+        self._documents = Documents(settings.outgoing_allow)
         self._signer = signer
         self._refusals = Refusals(db)
         self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
@@ -111,6 +110,7 @@ class Ingest:
         """Answer what is under way."""
         await self._commits.close()
         await self._refusals.stop()
+        await self._documents.close()
 
     async def deliver(self, arrival: Arrival) -> Outcome:
         """Take one delivery from its first byte to its commit.
