@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway import clocks, credentials, params, sources
+from gateway.rules import Rules
 from gateway.urls import Urls
 from schemas.audit import Action
 from schemas.errors import FieldError, Invalid, NotFound
@@ -87,12 +88,14 @@ class Catalog:
         new.source_config.unmasked()
         _check_source(new.source, new.source_config)
         try:
-            params.check(new.variables, await pipelines.get(self._db, new.pipeline_id))
+            pipeline = await pipelines.get(self._db, new.pipeline_id)
         except NotFound as error:
             raise Invalid(
                 f"There is no pipeline {new.pipeline_id!r}: `penstock pipelines ls` shows which there are.",
                 errors=(FieldError("/pipeline_id", error.message),),
             ) from None
+        params.check(new.variables, pipeline)
+        Rules.of(new).check(pipeline.params_schema)
         async with self._db.transaction() as transaction:
             schedule = await clocks.start(transaction, await schedules.create(transaction, new))
             details = {"pipeline_id": new.pipeline_id, "name": new.name, "kind": new.kind, "source": new.source}
@@ -131,6 +134,9 @@ class Catalog:
             changed = msgspec.structs.replace(old, **given)
             _check_source(changed.source, changed.source_config)
             clocks.check_changed(changed)
+            if given.keys() & {"filter", "mapping", "dedupe"}:
+                pipeline = await pipelines.get(transaction, old.pipeline_id)
+                Rules.of(changed).check(pipeline.params_schema)
             updated = await clocks.restart(transaction, old, await schedules.update(transaction, changed))
             if given:
                 await audit.record(
