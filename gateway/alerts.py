@@ -2,10 +2,19 @@
 
 from typing import Any
 
-from gateway.incoming import text_at
+from gateway import members
+from gateway.incoming import Item, text_at
 
 
-def alert_id(alert: dict[str, Any]) -> str | None:
+def read(document: Any) -> list[Item]:
+    """Read the alerts of a group, which is told again with every change in it: each is new once per state."""
+    return [
+        Item(payload=alert, id=_id(alert), event_type=text_at(alert, "status"))
+        for alert in members.objects(document, "alerts")
+    ]
+
+
+def _id(alert: dict[str, Any]) -> str | None:
     """Name one state of one alert: it may fire again later, and what has ended says when."""
     fingerprint, status = text_at(alert, "fingerprint"), text_at(alert, "status")
     starts_at = text_at(alert, "startsAt")

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
 from gateway import delivery_ids, members
-from gateway.incoming import Incoming, text_at
+from gateway.incoming import Incoming, Item, text_at
 
 BATCH = "application/cloudevents-batch"
 STRUCTURED = "application/cloudevents"
@@ -22,16 +20,8 @@ _PREFIX = "ce-"
 _ESCAPED = re.compile(r"\\(.)")
 
 
-class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event; `payload` is it in the JSON format, its data read when it came as base64 of JSON or text."""
-
-    payload: dict[str, Any]
-    id: str | None
-    event_type: str | None
-
-
-def read(incoming: Incoming) -> list[CloudEvent]:
-    """Read the events of a request; none when it carries none."""
+def read(incoming: Incoming) -> list[Item]:
+    """Read the events of a request, in the JSON format, with data that came as base64 of JSON or text read."""
     if incoming.media_type.startswith(BATCH):
         return [_event(event) for event in members.objects(incoming.document)]
     if incoming.media_type.startswith(STRUCTURED):
@@ -39,8 +29,8 @@ def read(incoming: Incoming) -> list[CloudEvent]:
     return [_event(_binary(incoming))] if "ce-specversion" in incoming.headers or "ce-id" in incoming.headers else []
 
 
-def delivery_id(events: Sequence[CloudEvent]) -> str | None:
-    """Make the id of a delivery of these events."""
+def delivery_id(events: Sequence[Item]) -> str | None:
+    """Return the id of a delivery of these events."""
     return delivery_ids.of_items("cloudevents", [event.id for event in events])
 
 
@@ -70,9 +60,9 @@ def header_text(value: str) -> str:
         return content.decode("latin-1")
 
 
-def _event(attributes: dict[str, Any]) -> CloudEvent:
+def _event(attributes: dict[str, Any]) -> Item:
     event_id, source = text_at(attributes, "id"), text_at(attributes, "source")
-    return CloudEvent(
+    return Item(
         payload=_with_data(attributes),
         id=delivery_ids.of_cloud_event(source, event_id) if event_id and source else None,
         event_type=text_at(attributes, "type"),

@@ -94,7 +94,9 @@ def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
     except Malformed as error:
         unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
         return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
-    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
+    return msgspec.structs.replace(
+        _judge(gate, source, incoming, source.facts(incoming, gate.source_config)), kind=kind
+    )
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:

@@ -121,6 +121,17 @@ async def test_a_forged_confirmation_is_refused_and_nothing_visited(shared: Pens
     assert visits == []
 
 
+async def test_a_schedule_that_only_observes_lets_in_what_cannot_be_verified_now(shared: Penstock) -> None:
+    async with emulated() as emulator:
+        hook = await shared.hook(source="sns", source_config=emulator.config | {"mode": "observe"})
+        emulator.replies = [Reply(503)]
+        answer = await send(shared, hook, emulator.amazon.message())
+
+    [event] = await events_of(shared, hook)
+    assert answer.status_code == 202
+    assert event["observed"] == "The certificate at SigningCertURL was not fetched."
+
+
 async def test_a_schedule_that_only_observes_lets_a_forged_confirmation_in_but_visits_nothing(
     shared: Penstock,
 ) -> None:
@@ -242,6 +253,8 @@ async def test_minio_probes_and_then_sends(shared: Penstock) -> None:
 
 
 HOSTILE: list[Any] = [
+    b'{"Records":[{"eventName":"a","s3":{"object":{"key":"%00%ff","sequencer":"1"}}}]}',
+    b'{"Records":[{"s3":{"object":{"key":7,"sequencer":1}},"eventName":1}],"EventName":{}}',
     b"",
     b"\xff\xfe",
     b"[" * 100_000,
@@ -263,7 +276,15 @@ async def test_no_body_makes_the_gateway_fail(shared: Penstock, source: str, spl
     hook = await shared.hook(source=source, split=split, is_paused=True)
     answers = await asyncio.gather(
         *(
-            shared.deliver(hook, body, content_type=content_type, ce_id="%zz", ce_source='"\\', ce_specversion="1.0")
+            shared.deliver(
+                hook,
+                body,
+                content_type=content_type,
+                ce_id="%00%zz",
+                ce_source='"\\',
+                ce_type="%ff%00",
+                ce_specversion="1.0",
+            )
             for body in HOSTILE
             for content_type in ("", "text/plain", "application/cloudevents+json", "application/cloudevents-batch+json")
         )

@@ -6,8 +6,7 @@ A 5xx is repeated at once; any 4xx, also 429, and 3xx only with the group's next
 
 from collections.abc import Sequence
 
-from gateway import alerts, delivery_ids, members
-from gateway.incoming import text_at
+from gateway import alerts, delivery_ids
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
@@ -18,11 +17,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    """A group is told again with every change in it; an alert is new once for each of its states."""
-    return [
-        Item(payload=alert, id=alerts.alert_id(alert), event_type=text_at(alert, "status"))
-        for alert in members.objects(incoming.document, "alerts")
-    ]
+    return alerts.read(incoming.document)
 
 
 source = Source(

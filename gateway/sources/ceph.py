@@ -7,8 +7,6 @@ is repeated without a pause until a 2xx, under the same eventId.
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway import s3_records
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
@@ -19,7 +17,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    return msgspec.convert(s3_records.read(incoming.document), list[Item], from_attributes=True)
+    return s3_records.read(incoming.document)
 
 
 source = Source(

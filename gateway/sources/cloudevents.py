@@ -6,8 +6,6 @@ yet; 429 and Retry-After slow a sender down; 410 makes it stop.
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway import cloud_events
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Reply, Sample, Source
@@ -21,7 +19,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    return msgspec.convert(cloud_events.read(incoming), list[Item], from_attributes=True)
+    return cloud_events.read(incoming)
 
 
 def _greet(incoming: Incoming, _config: SourceConfig) -> Reply | None:

@@ -41,7 +41,7 @@ def _handshake(event_type: str | None, events: Sequence[dict[str, Any]]) -> Hand
 
 def _split(incoming: Incoming) -> Sequence[Item]:
     if events := cloud_events.read(incoming):
-        return msgspec.convert(events, list[Item], from_attributes=True)
+        return events
     return [
         Item(payload=event, id=_id(event), event_type=text_at(event, "eventType"))
         for event in members.objects(incoming.document)

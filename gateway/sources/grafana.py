@@ -6,8 +6,7 @@ the body with HMAC-SHA256.
 
 from collections.abc import Sequence
 
-from gateway import alerts, delivery_ids, members
-from gateway.incoming import text_at
+from gateway import alerts, delivery_ids
 from gateway.schemes.hmacs import Hmac
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Sample, Source
@@ -19,10 +18,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    return [
-        Item(payload=alert, id=alerts.alert_id(alert), event_type=text_at(alert, "status"))
-        for alert in members.objects(incoming.document, "alerts")
-    ]
+    return alerts.read(incoming.document)
 
 
 source = Source(

@@ -6,8 +6,6 @@ as forms encode them, names of events begin with `s3:`. With a queue directory i
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway import s3_records
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Incoming, Item, Reply, Sample, Source
@@ -22,7 +20,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    return msgspec.convert(s3_records.read(incoming.document), list[Item], from_attributes=True)
+    return s3_records.read(incoming.document)
 
 
 def _greet(incoming: Incoming, _config: SourceConfig) -> Reply | None:

@@ -5,8 +5,6 @@ docs.aws.amazon.com, "Event message structure". The same change may be told twic
 
 from collections.abc import Sequence
 
-import msgspec
-
 from gateway import s3_records
 from gateway.schemes.shared import SharedSecret
 from gateway.sources import Facts, Handshake, Incoming, Item, Sample, Source
@@ -20,7 +18,7 @@ def _read(incoming: Incoming) -> Facts:
 
 
 def _split(incoming: Incoming) -> Sequence[Item]:
-    return msgspec.convert(s3_records.read(incoming.document), list[Item], from_attributes=True)
+    return s3_records.read(incoming.document)
 
 
 source = Source(

@@ -7,8 +7,6 @@ answer within 15 s it repeats, 3 times unless the policy says more. JSON comes l
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from gateway import delivery_ids, members, s3_records
 from gateway.incoming import text_at
 from gateway.schemes.shared import SharedSecret
@@ -41,7 +39,7 @@ def _split(incoming: Incoming) -> Sequence[Item]:
     """An S3 event gives its records; any other message is one item, read as if it had come by itself."""
     message = incoming.document if RAW_DELIVERY in incoming.headers else _message(incoming)
     if records := s3_records.read(message):
-        return msgspec.convert(records, list[Item], from_attributes=True)
+        return records
     facts = _read(incoming)
     return [Item(payload=message, id=facts.delivery_id, event_type=facts.event_type)]
 
