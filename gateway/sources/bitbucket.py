@@ -24,7 +24,10 @@ source = Source(
     title="Bitbucket",
     schemes=(Hmac(header="X-Hub-Signature", prefix="sha256="),),
     read=_read,
-    setup="Repository settings > Webhooks > Add webhook: the URL of a token, and the secret of the schedule.",
+    setup=(
+        "Repository settings > Webhooks > Add webhook: the URL of a token, and the secret of the schedule. The "
+        "Test connection of Data Center may come unsigned, and then gets 401."
+    ),
     dedupe="`X-Request-UUID`, `X-Request-Id`",
     handshakes=f"`{_TEST}`",
     samples={

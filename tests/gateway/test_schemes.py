@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, text_at
 from gateway.schemes.configured import ConfiguredHmac, check_signature
 from gateway.schemes.ed25519 import Ed25519, check_public_key
 from gateway.schemes.hmacs import Hmac, check_keys
@@ -21,6 +21,7 @@ from gateway.schemes.signed import MOST_SIGNATURES, SignedText
 from gateway.schemes.twilio import Twilio
 from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SignatureConfig, SourceConfig
+from tests.ed25519_keys import OTHER_PUBLIC, PUBLIC, SEED
 
 NOW = 1_773_000_000
 BODY = b'{"a": 1}'
@@ -32,10 +33,6 @@ STRIPE = Hmac(
     separator=",",
     signed=SignedText(template="{timestamp}.{body}", timestamp_part="t="),
 )
-# RFC 8032, section 7.1, test 1
-SEED = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
-PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
-OTHER_PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
 DISCORD = Ed25519(
     header="X-Signature-Ed25519",
     signed=SignedText(template="{timestamp}{body}", timestamp_header="X-Signature-Timestamp"),
@@ -177,7 +174,7 @@ def test_the_padding_of_a_key_may_be_missing() -> None:
 
 @pytest.mark.parametrize(
     ("secret", "key_form"),
-    [("whsec_", "base64"), ("whsec_é", "base64"), ("a", "base64"), ("plain", "whsec"), ("xy", "hex"), ("é", "hex")],
+    [("whsec_", "base64"), ("whsec_é", "base64"), ("a", "base64"), ("MfKQ9r8G", "whsec"), ("xy", "hex"), ("é", "hex")],
 )
 def test_what_is_no_key_is_never_used_as_one(secret: str, key_form: Any) -> None:
     config = SourceConfig(secrets=(secret,))
@@ -216,6 +213,25 @@ def test_a_time_in_the_body_counts_only_when_the_body_is_signed() -> None:
     for body in (b"{}", b"[]", b"", b'{"at": null}', b'{"at": true}'):
         assert sent(body) == "There is no time in the field at of the body."
     assert "does not match" in str(refusal(scheme, Incoming({"x-s": code(b"other")}, b'{"at": 1}', now=NOW)))
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "found"),
+    [
+        ({"a": {"b": "c"}}, ("a", "b"), "c"),
+        ({"a": 0}, ("a",), "0"),
+        ({"a": "c"}, ("a", "b"), None),
+        ({"a": ["b"]}, ("a", "b"), None),
+        ({"a": ""}, ("a",), None),
+        ({"a": True}, ("a",), None),
+        ({"a": 1.5}, ("a",), None),
+        ({"a": "no\0database takes this"}, ("a",), None),
+        ([], ("a",), None),
+        (None, (), None),
+    ],
+)
+def test_what_stands_at_a_place_is_a_text_or_nothing(value: Any, path: tuple[str, ...], found: str | None) -> None:
+    assert text_at(value, *path) == found
 
 
 # Ed25519

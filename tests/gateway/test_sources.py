@@ -10,7 +10,7 @@ from gateway import sources
 from gateway.sources import Incoming, Source
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
-from tests.captured_requests import SOURCES, captured, read_expected, read_request, show
+from tests.captured_requests import SOURCES, captured, read_config, read_expected, read_request, show
 
 SECRET = "It's a Secret to Everybody"
 HELLO = b"Hello, World!"
@@ -108,3 +108,41 @@ def test_a_signature_with_one_character_changed_is_a_bad_signature(position: int
 @given(st.binary())
 def test_any_other_body_is_a_bad_signature(body: bytes) -> None:
     assert verified({"x-hub-signature-256": HELLO_SIGNATURE}, body) == (body == HELLO)
+
+
+@pytest.mark.parametrize("token", ["", "anything"])
+def test_meta_is_refused_while_no_verify_token_is_set(token: str) -> None:
+    greet = sources.discover()["meta"].greet
+    query = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": token}
+
+    assert greet is not None
+    with pytest.raises(BadSignature):
+        greet(Incoming({}, b"", method="GET", query=query), SourceConfig(secrets=(SECRET,)))
+
+
+@pytest.mark.parametrize("name", ["gitea", "forgejo", "meta"])
+def test_whatever_else_is_not_a_post_is_not_taken(name: str) -> None:
+    greet = sources.discover()[name].greet
+
+    assert greet is not None
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+        assert greet(Incoming({}, b"", method=method), read_config(name)) is None
+    assert greet(Incoming({}, b"", method="HEAD", query={"payload": "{}"}), read_config(name)) is None
+
+
+def test_gitlab_does_not_fall_back_from_a_wrong_signature_to_its_token() -> None:
+    token = {"x-gitlab-token": "plain"}
+    config = SourceConfig(secrets=("plain",))
+
+    sources.discover()["gitlab"].verify(Incoming(token, b"{}"), config)
+    for signature in ("v1,AAAA", "nonsense"):
+        with pytest.raises(BadSignature):
+            sources.discover()["gitlab"].verify(Incoming(token | {"webhook-signature": signature}, b"{}"), config)
+
+
+def test_gitlabs_recursive_webhooks_are_different_deliveries() -> None:
+    shared = {"x-gitlab-event-uuid": "13792a34", "x-gitlab-webhook-uuid": "f81d4fae"}
+    read = sources.discover()["gitlab"].read
+    first, again, recursive = (read(Incoming(shared, body)).delivery_id for body in (b"{}", b"{}", b'{"a": 1}'))
+
+    assert first == again != recursive
