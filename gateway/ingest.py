@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from gateway import credentials, intake
+from gateway.documents import Documents
 from gateway.feed import Feed
 from gateway.incoming import Incoming
 from gateway.large_bodies import LargeBodies
@@ -33,7 +34,7 @@ from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
 from schemas.settings import MAX_BODY_LIMIT, Settings
-from schemas.states import RunState, Verdict
+from schemas.states import RunState, Verdict, VerificationMode
 from schemas.store import events, links, runs
 from schemas.store.db import Database
 
@@ -100,6 +101,7 @@ class Ingest:
         self._urls = urls
         self._feed = feed
         self._metrics = metrics
+        self._documents = Documents(settings.outgoing_allow)
         self._signer = signer
         self._refusals = Refusals(db)
         self._large_bodies = LargeBodies(db, store)
@@ -116,6 +118,7 @@ class Ingest:
         await self._commits.close()
         await self._large_bodies.stop()
         await self._refusals.stop()
+        await self._documents.close()
 
     async def deliver(self, arrival: Arrival) -> Outcome:
         """Take one delivery from its first byte to its commit.
@@ -158,6 +161,7 @@ class Ingest:
         return await self._take(gate, self._incoming(arrival, body), is_dry_run=arrival.is_dry_run)
 
     async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
+        incoming = await self._with_documents(gate, incoming)
         try:
             assessment = intake.assess(gate, incoming)
         except (BadSignature, Malformed) as error:
@@ -173,6 +177,7 @@ class Ingest:
         delivery = intake.write_down(gate, incoming, assessment)
         is_small = delivery.size <= INLINE_LIMIT
         receipt = await (self._commits.submit(delivery) if is_small else self._commit_large(delivery))
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipt)
 
     async def _commit_large(self, delivery: Delivery) -> Receipt:
@@ -205,6 +210,7 @@ class Ingest:
             if len(incoming.body) > (limit := self._limit(use)):
                 raise TooLarge.of_body(limit)
             gate = use.gate()
+            incoming = await self._with_documents(gate, incoming)
             assessment = intake.assess(gate, incoming)
             delivery = intake.write_down(gate, incoming, assessment)
             if stored is not None:
@@ -212,7 +218,30 @@ class Ingest:
                 delivery.body = b""
             receipts = await events.ingest(transaction, [delivery])
         self._ring([delivery], receipts)
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipts[0])
+
+    async def _with_documents(self, gate: Gate, incoming: Incoming) -> Incoming:
+        """Fetch what verification needs; raises Unavailable when that fails and the mode is not to let all in."""
+        wanted = discover()[gate.source].wants(incoming, gate.source_config)
+        if not wanted:
+            return incoming
+        try:
+            documents = await self._documents.fetch(wanted, gate.source_config)
+        except Unavailable:
+            if gate.source_config.mode is VerificationMode.STRICT:
+                raise
+            return incoming
+        return msgspec.structs.replace(incoming, documents=documents)
+
+    async def _visit(self, gate: Gate, assessment: intake.Assessment) -> None:
+        """Visit the address that confirms a handshake, also when it comes again; never for one that is not verified.
+
+        Raises Unavailable when that fails: the sender is to ask again.
+        """
+        handshake = assessment.facts.handshake
+        if handshake and handshake.visit and not assessment.observed:
+            await self._documents.visit(handshake.visit, gate.source_config)
 
     async def _find_gate(self, arrival: Arrival) -> Gate:
         if not credentials.could_be_token(arrival.token):
