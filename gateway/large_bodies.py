@@ -38,8 +38,8 @@ class LargeBodies:
         """Have the body of a delivery in the object store instead, while it is committed.
 
         The database is asked first: while it is away nothing is stored. What came before with the same key is not
-        stored again, as nothing is kept of the body of such a duplicate. Raises Unavailable when the store does not have
-        it `until` then (the loop's clock), or too much waits for it.
+        stored again, as nothing is kept of the body of such a duplicate. Raises Unavailable when the store does not
+        have it `until` then (the loop's clock), or too much waits for it.
         """
         with self._weighed(delivery.size):
             body, delivery.body = delivery.body, b""
