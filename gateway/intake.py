@@ -32,7 +32,7 @@ PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api[-_]?key|credential")
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/|/api/pipeline_schedules/[^/\s]+/pipeline_runs/|/api/runs/)[^\s/?#]+")
-_ID_NAMES = {"idempotency-key"}
+_ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
 _NOT_WRAPPED = Unwrapped()
 
 
@@ -74,7 +74,7 @@ class Stopwatch:
 
 
 def assess(gate: Gate, incoming: Incoming) -> Assessment:
-    """Verify, read and judge a delivery; raises BadSignature, Malformed, or Invalid for what is wrongly wrapped.
+    """Verify, read and judge a delivery; raises BadSignature or Malformed.
 
     Filter, mapping and dedupe see the body as it came, so that they say the same when its event is explained.
     """
@@ -84,7 +84,7 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     kind = payload.classify(incoming.body, incoming.content_type)
     unwrapped = incoming.unwrap(incoming.body) if incoming.unwrap else _NOT_WRAPPED
     watch.lap("payload")
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
     judgement = _judge(gate, source, incoming, facts, unwrapped)
     watch.lap("rules")
@@ -99,7 +99,8 @@ def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
     except Malformed as error:
         unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
         return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
-    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
+    facts = source.facts(incoming, gate.source_config)
+    return msgspec.structs.replace(_judge(gate, source, incoming, facts), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:

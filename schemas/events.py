@@ -25,8 +25,9 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """A delivery on its way into the database.
 
-    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event.
-    `event_item` is the JSON of that one run's `event_variables` when they are only a part of the body.
+    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event. A body
+    that lies in the object store is named by `object`, and `body` is empty. `event_item` is the JSON of that one run's
+    `event_variables` when they are only a part of the body.
     """
 
     event_id: uuid.UUID
@@ -53,6 +54,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     queue: str
     event_item: bytes | None = None
     items: tuple[PlannedRun, ...] | None = None
+    object: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
     observed: str | None
     size: int
     body: bytes
+    object: str | None
     received_at: dt.datetime
     rules_id: uuid.UUID | None
     filter: str | None
@@ -133,10 +136,13 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored bytes of an event."""
+    """The stored bytes of an event, or where they lie in the object store."""
 
     content_type: str
     body: bytes
+    object: str | None
+    size: int
+    sha256: bytes | None
 
 
 def fit_dedupe_key(key: str) -> str:
