@@ -17,6 +17,8 @@ from gateway.outputs import Outputs
 from gateway.overviews import Overviews
 from gateway.purging import Purging
 from gateway.registry import Registry
+from gateway.replayer import Replayer
+from gateway.replays import Replays
 from gateway.runs import Runs
 from gateway.tail import Tail
 from gateway.urls import Urls
@@ -54,6 +56,10 @@ class Core:
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
+        self.replayer = Replayer(self.db, self.doorbell, self.inspector)
+        self.replays = Replays(
+            self.db, self.doorbell, inspector=self.inspector, urls=self.urls, wake=self.replayer.wake
+        )
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
@@ -82,11 +88,13 @@ class Core:
         await self.registry.start()
         await self.feed.start()
         self.ingest.start()
+        self.replayer.start()
         await self.listener.start()
 
     async def stop(self) -> None:
         """Answer what is under way, then disconnect."""
         await self.ingest.stop()
+        await self.replayer.stop()
         await self.doorbell.flush()
         await self.listener.stop()
         await self.feed.stop()

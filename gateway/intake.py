@@ -16,7 +16,7 @@ from gateway.credentials import TOKEN_PREFIX
 from gateway.incoming import Incoming
 from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
-from schemas.errors import BadSignature, PenstockError
+from schemas.errors import BadSignature, Malformed, PenstockError
 from schemas.events import Delivery, PlannedRun, fit_dedupe_key
 from schemas.ids import new_id
 from schemas.notify import MASK
@@ -81,6 +81,17 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
+    """Judge a stored request by the rules of now, without its signature; what cannot be read is rejected."""
+    source = discover()[gate.source]
+    try:
+        kind = payload.classify(incoming.body, incoming.content_type)
+    except Malformed as error:
+        unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
+        return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
+    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:
@@ -175,6 +186,7 @@ def _planned_runs(items: Iterable[PlannedItem]) -> tuple[PlannedRun, ...]:
 
 def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes: int) -> Delivery:
     """Write down a request that was refused at the gate, with the beginning of its body."""
+    kept = incoming.body[:most_bytes]
     return Delivery(
         event_id=new_id(),
         schedule_id=gate.schedule_id,
@@ -185,10 +197,10 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         event_type=None,
         dedupe_key=None,
         content_type=incoming.content_type,
-        kind=Kind.BINARY,
+        kind=_kind_of(kept, incoming),
         headers=msgspec.json.encode(keep(incoming.headers)),
         query=keep_query(incoming.query),
-        body=incoming.body[:most_bytes],
+        body=kept,
         size=len(incoming.body),
         sha256=hashlib.sha256(incoming.body).digest(),
         timings=b"{}",
@@ -199,6 +211,16 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         variables=gate.variables,
         queue=gate.queue,
     )
+
+
+def _kind_of(kept: bytes, incoming: Incoming) -> Kind:
+    """Say how a refused body can be read, if it can and is all there."""
+    if len(kept) < len(incoming.body):
+        return Kind.BINARY
+    try:
+        return payload.classify(kept, incoming.content_type)
+    except Malformed:
+        return Kind.BINARY
 
 
 def explain(gate: Gate, assessment: Assessment, size: int) -> list[dict[str, str]]:

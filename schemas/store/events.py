@@ -2,21 +2,39 @@
 
 import datetime as dt
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from schemas.errors import NotFound
-from schemas.events import Delivery, Event, EventBody, EventFilter, PlannedRun, Receipt
+from schemas.events import (
+    CausedRun,
+    Delivery,
+    Duplicate,
+    Event,
+    EventBody,
+    EventFilter,
+    JudgedBy,
+    Oldest,
+    PlannedRun,
+    Receipt,
+    RunOfEvent,
+)
 from schemas.ids import floor_of, id_range, moment_of
-from schemas.pages import Found, found_among
+from schemas.pages import MOST_COUNTED, Found, found_among
 from schemas.states import Verdict
 from schemas.store.db import Db, queries
 
 SQL = queries("events")
 CANDIDATES = 5000
+CANDIDATES_OF_A_TEXT = 1000  # each with a look into its bytes
+COUNTED_CANDIDATES = 20_000
+SCHEDULES_OF_A_KEY = 500
+LARGEST_COUNT = 1000
 LONGEST_SPAN_DAYS = 128
 KEPT_DUPLICATES = 20  # of one key, and as many with another body
+_FIND_OLDEST = SQL["find"].replace(" DESC", " ASC").replace("ORDER BY id ASC LIMIT $15", "ORDER BY id DESC LIMIT $15")
 _RUN = ("run_id", "pipeline_id", "variables", "queue")
 _COLUMNS = tuple(name for name in Delivery.__struct_fields__ if name not in (*_RUN, "items"))
 
@@ -62,22 +80,77 @@ async def get(db: Db, event_id: uuid.UUID) -> Event:
     return msgspec.convert(row, Event)
 
 
-async def list_page(db: Db, before: uuid.UUID | None, which: EventFilter, *, limit: int) -> Found[Event]:
-    """Find the newest events before the cursor `before` that match, looking at so many candidates and no more."""
+async def list_page(
+    db: Db, before: uuid.UUID | None, which: EventFilter, *, keys: Sequence[str] = (), limit: int
+) -> Found[Event]:
+    """Find the newest events before the cursor `before` that match, looking at so many candidates and no more.
+
+    `keys` are the ways in which the dedupe key of the filter may be spelled.
+    """
     found: list[uuid.UUID] = []
     stopped_at = None
     for first, end in _spans(*id_range(before, which.created_after, which.created_before)):
         wanted = limit - len(found)
-        rows = await db.fetch(
-            SQL["find"], _path(which), first, end, CANDIDATES, wanted, which.schedule_id, which.verdict, which.source
-        )
+        rows = await db.fetch(SQL["find"], *_asked(which, keys, first, end, limit=wanted))
         part = found_among(rows, limit=wanted)
         found += part.items
         stopped_at = found[-2] if len(found) == limit > 1 else part.stopped_at
         if stopped_at is not None:
             break
-    events = await db.fetch(SQL["rows"], found, found[-1], found[0]) if found else []
-    return Found([msgspec.convert(row, Event) for row in events], stopped_at)
+    return Found(await of_ids(db, found), stopped_at)
+
+
+async def of_ids(db: Db, event_ids: Sequence[uuid.UUID]) -> list[Event]:
+    """Read events, the newest first whatever the order of the ids."""
+    if not event_ids:
+        return []
+    rows = await db.fetch(SQL["rows"], event_ids, min(event_ids), max(event_ids))
+    return [msgspec.convert(row, Event) for row in rows]
+
+
+async def count(db: Db, which: EventFilter, *, keys: Sequence[str], end: uuid.UUID) -> tuple[dict[Verdict, int], bool]:
+    """Count the events that match by their verdicts; the other result is False when there may be more."""
+    first, last = id_range(end, which.created_after, which.created_before)
+    factor = COUNTED_CANDIDATES // CANDIDATES
+    rows = await db.fetch(SQL["find"], *_asked(which, keys, first, last, limit=MOST_COUNTED, factor=factor))
+    verdicts = Counter(Verdict(row["verdict"]) for row in rows if row["is_match"])
+    return dict(verdicts), len(rows) < MOST_COUNTED and not any(row["is_last"] for row in rows)
+
+
+async def find_oldest(
+    db: Db, which: EventFilter, *, keys: Sequence[str], after: uuid.UUID, end: uuid.UUID, limit: int
+) -> Oldest:
+    """Find the oldest events behind `after` and before `end` that match, looking at so many candidates and no more."""
+    first, last = id_range(end, which.created_after, which.created_before)
+    first = max(first, uuid.UUID(int=after.int + 1))
+    rows = await db.fetch(_FIND_OLDEST, *_asked(which, keys, first, last, limit=limit))
+    found = [row["id"] for row in rows if row["is_match"]]
+    if len(rows) == limit:
+        return Oldest(found, rows[-1]["id"], has_more=True)
+    looked_until = next((row["id"] for row in rows if row["is_last"]), None)
+    return Oldest(found, looked_until or after, has_more=looked_until is not None)
+
+
+def _asked(
+    which: EventFilter, keys: Sequence[str], first: uuid.UUID, end: uuid.UUID, *, limit: int, factor: int = 1
+) -> tuple[object, ...]:
+    return (
+        _path(which),
+        first,
+        end,
+        factor * (CANDIDATES_OF_A_TEXT if which.q else CANDIDATES),
+        limit,
+        which.schedule_id,
+        which.verdict,
+        which.source,
+        which.reason_code,
+        which.event_type,
+        which.pipeline_id,
+        which.q,
+        keys,
+        which.verdicts or None,
+        SCHEDULES_OF_A_KEY,
+    )
 
 
 def _spans(first: uuid.UUID, end: uuid.UUID) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
@@ -92,9 +165,14 @@ def _spans(first: uuid.UUID, end: uuid.UUID) -> Iterator[tuple[uuid.UUID, uuid.U
 
 
 def _path(which: EventFilter) -> str:
-    if which.schedule_id is not None:
-        return "schedule"
-    return "newest" if which.verdict in (None, Verdict.ACCEPTED) else "not accepted"
+    """Name the index whose candidates are fewest: what belongs to one thing, then what is rare, then what is new."""
+    paths = (
+        ("key", which.dedupe_key is not None),
+        ("reason", which.reason_code is not None),
+        ("schedule", which.schedule_id is not None),
+        ("not accepted", which.verdict not in (None, Verdict.ACCEPTED)),
+    )
+    return next((name for name, is_given in paths if is_given), "newest")
 
 
 async def body(db: Db, event_id: uuid.UUID) -> EventBody:
@@ -103,3 +181,33 @@ async def body(db: Db, event_id: uuid.UUID) -> EventBody:
     if row is None:
         raise NotFound(f"There is no event {event_id}.")
     return msgspec.convert(row, EventBody)
+
+
+async def runs_caused(db: Db, event_ids: Sequence[uuid.UUID], *, limit: int) -> dict[uuid.UUID, list[CausedRun]]:
+    """Read the runs that these events caused when they came, so many of each, in the order of their items."""
+    found: dict[uuid.UUID, list[CausedRun]] = defaultdict(list)
+    for event_id, *run in await db.fetch(SQL["runs_caused"], event_ids, limit):
+        found[event_id].append(CausedRun(*run))
+    return found
+
+
+async def count_replays(db: Db, event_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Count by how many replays these events became runs again; those without any are left out."""
+    return {row["event_id"]: row["count"] for row in await db.fetch(SQL["count_replays"], event_ids, LARGEST_COUNT)}
+
+
+async def runs_of(db: Db, event_id: uuid.UUID, *, limit: int) -> list[RunOfEvent]:
+    """Read the runs of an event, whatever for, the oldest first."""
+    return [msgspec.convert(row, RunOfEvent) for row in await db.fetch(SQL["runs_of"], event_id, limit)]
+
+
+async def duplicates(db: Db, event_id: uuid.UUID) -> list[Duplicate]:
+    """Read the sample that is kept of what came again."""
+    rows = await db.fetch(SQL["duplicates"], event_id, 2 * KEPT_DUPLICATES)
+    return [msgspec.convert(row, Duplicate) for row in rows]
+
+
+async def rules(db: Db, rules_id: uuid.UUID) -> JudgedBy | None:
+    """Read the rules under which an event was judged."""
+    row = await db.fetchrow(SQL["rules"], rules_id)
+    return None if row is None else msgspec.convert(row, JudgedBy)
