@@ -253,10 +253,7 @@ class Feed:
 
     async def _follow(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(POLL_S):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not await tasks.set_within(self._wake, POLL_S):
                 self._dirty.update(self._channels)
             self._wake.clear()
             try:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from gateway import credentials, intake
 from gateway.feed import Feed
@@ -20,7 +21,7 @@ from gateway.refusals import Refusals
 from gateway.registry import Registry
 from gateway.sources import Reply, discover
 from gateway.urls import Urls
-from schemas.errors import Invalid, NotFound, PenstockError, TooLarge, Unavailable
+from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
@@ -30,6 +31,8 @@ from schemas.settings import MAX_BODY_LIMIT, Settings
 from schemas.states import RunState, Verdict
 from schemas.store import events, links, runs
 from schemas.store.db import Database
+
+log = structlog.get_logger()
 
 NO_SUCH_HOOK = "There is no such hook."
 RETRY_S = 0.2
@@ -147,12 +150,16 @@ class Ingest:
     async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
         try:
             assessment = intake.assess(gate, incoming)
-        except PenstockError as error:
+        except (BadSignature, Malformed) as error:
             if not is_dry_run:
                 self._refusals.note(gate, incoming, error)
             raise
         if is_dry_run:
             return _dry(gate, assessment, len(incoming.body))
+        if assessment.observed:
+            log.warning(
+                "strict would refuse", schedule_id=gate.schedule_id, source=gate.source, why=assessment.observed
+            )
         delivery = intake.write_down(gate, incoming, assessment)
         receipt = await self._commits.submit(delivery)
         return await self._acknowledge(assessment, delivery, receipt)

@@ -5,7 +5,6 @@ lies behind a cursor is complete: a watcher that comes back with it gets exactly
 """
 
 import asyncio
-import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 
@@ -123,9 +122,7 @@ class Tail:
         self._cursor = Cursor(int(horizon), uuid.UUID(int=0), 0)
         ready.set_result(None)
         while self._backlog.watchers:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, POLL_S)
             self._wake.clear()
             try:
                 await self._read_news()

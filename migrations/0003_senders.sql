@@ -32,6 +32,16 @@ END $$;
 CREATE TRIGGER rules_of_a_schedule BEFORE INSERT OR UPDATE OF filter, mapping, dedupe, split ON schedules
     FOR EACH ROW EXECUTE FUNCTION remember_rules();
 
+-- A schedule as it is shown, with where its clock stands.
+CREATE VIEW schedules_now AS
+SELECT s.id, s.number, s.pipeline_id, s.name, s.kind, s.source, s.source_config, s.filter, s.mapping, s.dedupe, s.split,
+       s.variables, s.is_paused, s.on_paused, s.max_active_runs, s.body_limit, s.cron, s.every_s, s.timezone, s.start_at,
+       s.end_at, s.catchup, s.jitter_s, s.overlap, s.sla_s, s.run_timeout_s, s.max_queue_age_s, s.notify,
+       c.due_at AS next_fire_at, c.last_fired_at, s.created_at, s.updated_at
+FROM schedules s
+LEFT JOIN clocks c ON c.schedule_id = s.id
+WHERE s.deleted_at IS NULL;
+
 -- What a mapping gives is compared with the params, which a new version may change.
 DROP TRIGGER pipelines_changed ON pipelines;
 CREATE TRIGGER pipelines_changed AFTER UPDATE OF is_paused, queue, version ON pipelines

@@ -13,6 +13,7 @@ from runner.recorder import Page
 from runner.remotes import Remotes
 from runner.spool import BlockHosts
 from runner.wire import Asked, Call, Failed, LogFrame, Outcome, Reason, Report, Skipped, Succeeded
+from schemas import tasks
 from schemas.outputs import UNMAPPED, Output
 from schemas.pipelines import Definition, Executable
 from schemas.runs import Claimed, RunError
@@ -137,12 +138,7 @@ class Attempts:
 
     async def _stopped_within(self, seconds: float, stopped: asyncio.Event) -> bool:
         with self._pause():
-            try:
-                async with asyncio.timeout(seconds):
-                    await stopped.wait()
-            except TimeoutError:
-                return False
-            return True
+            return await tasks.set_within(stopped, seconds)
 
     @contextmanager
     def _pause(self) -> Iterator[None]:

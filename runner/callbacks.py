@@ -7,7 +7,6 @@ attempts.
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 import random
 import re
@@ -100,9 +99,7 @@ class Callbacks:
 
     async def _look_for_ever(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S * random.uniform(0.8, 1.2)):  # noqa: S311
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, POLL_S * random.uniform(0.8, 1.2))  # noqa: S311
             self._wake.clear()
             try:
                 await self._take()

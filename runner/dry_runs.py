@@ -66,9 +66,7 @@ class DryRuns:
 
     async def _take_for_ever(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, POLL_S)
             self._wake.clear()
             try:
                 await self._take_all()

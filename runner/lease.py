@@ -99,9 +99,7 @@ class Lease:
                 self._clock.learn(beat.now, sent_at=begun, received_at=time.monotonic())
                 await self._obey(beat, held)
             trusted_until = begun + self._settings.lease_s - MARGIN_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.heartbeat_s):
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, self._settings.heartbeat_s)
 
     async def _miss_a_beat(self, trusted_until: float) -> None:
         if time.monotonic() > trusted_until and self._has_more_to_lose():

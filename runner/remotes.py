@@ -8,7 +8,6 @@ in a next round.
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import time
@@ -214,9 +213,7 @@ class Remotes:
 
     async def _poll_for_ever(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, POLL_S)
             self._wake.clear()
             try:
                 answers = await signals.answers(self._db, list(self._waiting)) if self._waiting else {}

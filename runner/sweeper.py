@@ -5,7 +5,6 @@ same at once. While Redis is away it starts due runs itself.
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 
@@ -106,9 +105,7 @@ class Sweeper:
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.sweep_s * random.uniform(0.8, 1.2)):  # noqa: S311
-                    await self._wake.wait()
+            await tasks.set_within(self._wake, self._settings.sweep_s * random.uniform(0.8, 1.2))  # noqa: S311
             self._wake.clear()
             await asyncio.sleep(SHORTEST_PAUSE_S)
             try:

@@ -6,7 +6,6 @@ With `schemas/queue.py` this is all that knows arq (0.28, in maintenance mode).
 """
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -15,6 +14,7 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
+from schemas import tasks
 from schemas.queue import JOB_NAME, REDIS_FAULTS, Doorbell, Ring, decode_job, encode_job
 
 log = structlog.get_logger()
@@ -84,9 +84,7 @@ class DoorbellWorker(Worker):
             except Exception:
                 log.exception("queue was not read, trying again")
                 await asyncio.sleep(PAUSE_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.poll_delay_s):
-                    await self._rung.wait()
+            await tasks.set_within(self._rung, self.poll_delay_s)
 
     async def _poll_iteration(self) -> None:
         room = self.max_jobs - len(self.tasks)

@@ -14,3 +14,13 @@ async def end(tasks: Iterable["asyncio.Task[Any] | None"]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=AGAIN_AFTER_S)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for so long, and say whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

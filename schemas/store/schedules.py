@@ -42,8 +42,8 @@ async def create(db: Db, new: NewSchedule) -> Schedule:
     """Write a new schedule."""
     values = (getattr(new, name) for name in _SETTABLE)
     variables = msgspec.json.encode(new.variables)
-    row = await db.fetchrow(SQL["create"], new_id(), new.pipeline_id, new.kind, variables, *values)
-    return msgspec.convert(row, Schedule)
+    schedule_id = await db.fetchval(SQL["create"], new_id(), new.pipeline_id, new.kind, variables, *values)
+    return await get(db, str(schedule_id))
 
 
 async def get(db: Db, key: str) -> Schedule:
@@ -77,10 +77,9 @@ async def timed_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, S
 async def update(db: Db, schedule: Schedule) -> Schedule:
     """Write a changed schedule; raises NotFound when it was deleted meanwhile."""
     values = (getattr(schedule, name) for name in _SETTABLE)
-    row = await db.fetchrow(SQL["update"], schedule.id, schedule.variables, *values)
-    if row is None:
+    if await db.fetchval(SQL["update"], schedule.id, schedule.variables, *values) is None:
         raise NotFound(f"There is no schedule {schedule.id}.")
-    return msgspec.convert(row, Schedule)
+    return await get(db, str(schedule.id))
 
 
 async def delete(db: Db, schedule_id: uuid.UUID) -> None:

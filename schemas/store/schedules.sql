@@ -1,35 +1,22 @@
--- name: create -> Schedule
+-- name: create
 INSERT INTO schedules (id, pipeline_id, kind, variables, name, source, source_config, filter, mapping, dedupe, split,
                        is_paused, on_paused, max_active_runs, body_limit, cron, every_s, timezone, start_at, end_at,
                        catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
         $26, $27)
-RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
-       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
-       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
+RETURNING id
 
 -- name: get -> Schedule
 -- By id or by number.
-SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
-       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
-       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
-FROM schedules
-WHERE deleted_at IS NULL AND (id = $1::uuid OR number = $2::bigint)
+SELECT *
+FROM schedules_now
+WHERE id = $1::uuid OR number = $2::bigint
 
 -- name: page -> Schedule
 -- The newest schedules before a cursor.
-SELECT id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
-       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
-       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
-FROM schedules
-WHERE deleted_at IS NULL
-  AND ($1::uuid IS NULL OR id < $1)
+SELECT *
+FROM schedules_now
+WHERE ($1::uuid IS NULL OR id < $1)
   AND ($2::text IS NULL OR pipeline_id = $2)
   AND ($3::text IS NULL OR source = $3)
   AND ($4::text IS NULL OR strpos(lower(name), lower($4)) > 0)
@@ -38,32 +25,23 @@ LIMIT $5
 
 -- name: timed_of_pipelines -> Schedule
 -- The oldest schedule of kind time of each of these pipelines: what other products call the schedule of a pipeline.
-SELECT DISTINCT ON (pipeline_id)
-       id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-       filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
-       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
-       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
-FROM schedules
-WHERE deleted_at IS NULL AND kind = 'time' AND pipeline_id = ANY ($1::text[])
+SELECT DISTINCT ON (pipeline_id) *
+FROM schedules_now
+WHERE kind = 'time' AND pipeline_id = ANY ($1::text[])
 ORDER BY pipeline_id, id
 
 -- name: lock
 -- Two changes that come together are made one after the other: neither writes back what it read before the other.
 SELECT id FROM schedules WHERE id = $1::uuid OR number = $2::bigint FOR NO KEY UPDATE
 
--- name: update -> Schedule
+-- name: update
 UPDATE schedules SET variables = $2, name = $3, source = $4, source_config = $5, filter = $6, mapping = $7,
                      dedupe = $8, split = $9, is_paused = $10, on_paused = $11, max_active_runs = $12,
                      body_limit = $13, cron = $14, every_s = $15, timezone = $16, start_at = $17, end_at = $18,
                      catchup = $19, jitter_s = $20, overlap = $21, sla_s = $22, run_timeout_s = $23,
                      max_queue_age_s = $24, notify = $25, updated_at = now()
 WHERE id = $1 AND deleted_at IS NULL
-RETURNING id, number, pipeline_id, name, kind, source, source_config, variables, is_paused, on_paused, max_active_runs,
-          filter, mapping, dedupe, split, body_limit, cron, every_s, timezone, start_at, end_at,
-       catchup, jitter_s, overlap, sla_s, run_timeout_s, max_queue_age_s, notify, created_at, updated_at,
-       (SELECT due_at FROM clocks WHERE schedule_id = schedules.id) AS next_fire_at,
-       (SELECT last_fired_at FROM clocks WHERE schedule_id = schedules.id) AS last_fired_at
+RETURNING id
 
 -- name: delete
 -- Only marked, because events and runs go on pointing at it; its clock ends.

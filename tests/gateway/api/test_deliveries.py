@@ -152,6 +152,42 @@ async def test_a_duplicate_is_told_what_the_first_one_was_told(shared: Penstock)
     assert (await shared.run(run["id"]))["event_variables"] == 1
 
 
+async def test_a_schedule_that_observes_lets_in_what_strict_would_refuse_and_says_so(shared: Penstock) -> None:
+    config = {"secrets": ["sesame"], "mode": "observe"}
+    hook = await shared.hook("quick", source="github", source_config=config)
+
+    forged = await shared.deliver(hook, b"{}", x_hub_signature_256="sha256=00")
+
+    assert forged.status_code == 202
+    [event] = await events_of(shared, hook)
+    assert event["verdict"] == "accepted"
+    assert event["observed"] == "The signature in X-Hub-Signature-256 does not match the delivered bytes."
+    problem(await shared.client.patch(hook_schedule(hook), json={"source_config": {"mode": "off"}}), 422, "invalid")
+    strict = {"source_config": config | {"mode": "strict"}}
+    assert (await shared.client.patch(hook_schedule(hook), json=strict)).status_code == 200
+    problem(await shared.deliver(hook, b"{}", x_hub_signature_256="sha256=00"), 401, "bad_signature")
+
+
+async def test_only_so_many_refusals_of_a_schedule_are_kept(shared: Penstock) -> None:
+    hook = await shared.hook("quick", source="github", source_config={"secrets": ["sesame"]})
+
+    for _ in range(30):
+        problem(await shared.deliver(hook, b"x" * 20_000), 401, "bad_signature")
+
+    async def kept() -> bool:
+        return len(await events_of(shared, hook)) >= 20
+
+    await eventually(kept)
+    events = await events_of(shared, hook)
+    assert len(events) <= 25
+    assert {(event["verdict"], event["size"]) for event in events} == {("rejected", 20_000)}
+    assert len((await shared.client.get(f"/v1/events/{events[0]['id']}/body")).content) == 16 << 10
+
+
+def hook_schedule(hook: str) -> str:
+    return f"/v1/schedules/{hook.split('/')[-2]}"
+
+
 async def test_a_duplicate_is_kept_as_well_and_its_body_only_when_it_is_another_one(shared: Penstock) -> None:
     hook = await shared.hook("quick")
     first = await shared.deliver(hook, b"1", idempotency_key="k")
