@@ -12,7 +12,7 @@ DEEPEST = 100  # what differs below is shown as one difference
 
 
 def find(then: Any, now: Any, *, most: int) -> list[Difference]:
-    """List the places where two values differ, so many of them; numbers count by their values, not by how they look."""
+    """List the places where two values differ, so many of them; 1 and 1.0 differ, for a block that gets them."""
     return list(islice(_walk(then, now, ""), most))
 
 
@@ -28,7 +28,7 @@ def _walk(then: Any, now: Any, pointer: str) -> Iterator[Difference]:
 
 
 def _is_same(then: Any, now: Any) -> bool:
-    """Compare as JSON does: for Python true is 1."""
+    """Compare what has no parts; for Python true is 1, and 1 is 1.0."""
     return type(then) is type(now) and not isinstance(then, Mapping | list) and bool(then == now)
 
 

@@ -118,19 +118,12 @@ class Replayer:
             except Exception:
                 log.exception("a replay broke, trying again")
                 pause_s = LOOK_EVERY_S
-            await self._rest(pause_s)
+            if await tasks.set_within(self._news, pause_s):
+                self._news.clear()
 
     async def _pause_s(self) -> float:
         due_s = await replays.next_due_s(self._db)
         return LOOK_EVERY_S if due_s is None else min(LOOK_EVERY_S, max(0.0, due_s))
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
 
 
 class _Batch:
