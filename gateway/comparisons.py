@@ -19,16 +19,16 @@ MOST_RUNS = 20
 MOST_DIFFERENCES = 100
 
 
-def compare(event: Event, outcome: Outcome) -> Comparison:
+def compare(outcome: Outcome) -> Comparison:
     """Put the runs of an event beside those that it would become, item by item."""
     old = {run.item: run for run in outcome.old_runs}
     new = {run.item: run for run in outcome.runs}
     items = sorted(old.keys() | new.keys())
     return Comparison(
-        event_id=event.id,
+        event_id=outcome.event.id,
         mode=outcome.mode,
         schedule_id=outcome.gate.schedule_id,
-        was=_was(event),
+        was=_was(outcome.event),
         verdict=outcome.verdict,
         reason_code=outcome.reason_code,
         reason=outcome.reason,

@@ -14,7 +14,7 @@ from gateway import intake, params
 from gateway.incoming import Incoming
 from gateway.inspector import Inspector
 from schemas.errors import Conflict
-from schemas.events import Event, EventBody
+from schemas.events import SAME_BODY, Event, EventBody
 from schemas.ids import new_id
 from schemas.replays import OldRun, ReplayedRun, ReplayMode
 from schemas.schedules import Gate
@@ -24,8 +24,12 @@ from schemas.store.db import Database
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an event when it was judged again, and the runs that it would become."""
+    """What became of an event when it was judged again, and the runs that it would become.
 
+    `event` is the first one where a duplicate with the same body was asked for.
+    """
+
+    event: Event
     mode: ReplayMode
     gate: Gate
     verdict: Verdict
@@ -53,13 +57,15 @@ class Rejudging:
 
         Raises Conflict when it cannot be replayed like this, NotFound when it was purged.
         """
+        if event.duplicate_of is not None and event.reason_code == SAME_BODY:
+            event = await self._inspector.get(event.duplicate_of)
         gate = await self._gate(schedule_id or event.schedule_id)
         refuse_if_paused(gate)
         old = await replays.old_runs(self._db, event.id)
         if mode is ReplayMode.AS_WAS or (mode is None and old):
             if not old:
                 raise Conflict(f'Event {event.id} caused no run, so there is none to repeat: replay it "today".')
-            return _as_was(gate, old)
+            return _as_was(gate, event, old)
         body = await self._inspector.body(event.id)
         if not body.is_whole:
             raise Conflict(
@@ -86,11 +92,12 @@ def refuse_if_paused(gate: Gate) -> None:
         )
 
 
-def _as_was(gate: Gate, old: Sequence[OldRun]) -> Outcome:
+def _as_was(gate: Gate, event: Event, old: Sequence[OldRun]) -> Outcome:
     for run in old:
         variables = msgspec.json.decode(run.variables)
         if errors := params.find_errors(variables, gate.params_schema):
             return Outcome(
+                event=event,
                 mode=ReplayMode.AS_WAS,
                 gate=gate,
                 verdict=Verdict.REJECTED,
@@ -105,7 +112,7 @@ def _as_was(gate: Gate, old: Sequence[OldRun]) -> Outcome:
         )
         for run in old
     ]
-    return Outcome(mode=ReplayMode.AS_WAS, gate=gate, verdict=Verdict.ACCEPTED, old_runs=old, runs=runs)
+    return Outcome(event=event, mode=ReplayMode.AS_WAS, gate=gate, verdict=Verdict.ACCEPTED, old_runs=old, runs=runs)
 
 
 def _today(gate: Gate, event: Event, body: EventBody, old: Sequence[OldRun]) -> Outcome:
@@ -129,6 +136,7 @@ def _today(gate: Gate, event: Event, body: EventBody, old: Sequence[OldRun]) -> 
             for number, item in enumerate(judged.items)
         ]
     return Outcome(
+        event=event,
         mode=ReplayMode.TODAY,
         gate=gate,
         verdict=judged.verdict,

@@ -147,7 +147,7 @@ class _Batch:
         self.until = event.id
         self._counts["skipped" if outcome is None else outcome.verdict.value] += 1
         if outcome is not None and outcome.verdict is Verdict.ACCEPTED:
-            self.made.append(RunsOfEvent(event.id, outcome.gate, outcome.runs))
+            self.made.append(RunsOfEvent(outcome.event.id, outcome.gate, outcome.runs))
             self._counts["runs"] += len(outcome.runs)
             self._bytes += outcome.size
 

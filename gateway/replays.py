@@ -55,38 +55,38 @@ class Replays:
         self._urls = urls
         self._wake = wake
 
-    async def judge(self, event_id: uuid.UUID, new: NewReplay) -> tuple[Event, Outcome]:
+    async def judge(self, event_id: uuid.UUID, new: NewReplay) -> Outcome:
         """Find out what an event would become; raises NotFound, Invalid (the schedule), or Conflict."""
         event = await self._inspector.get(event_id)
         target = await self._target(new.schedule_id)
-        return event, await Rejudging(self._db, self._inspector).judge(event, new.mode, target)
+        return await Rejudging(self._db, self._inspector).judge(event, new.mode, target)
 
-    async def replay(self, event: Event, outcome: Outcome, caller: Caller) -> ReplayAnswer:
+    async def replay(self, outcome: Outcome, caller: Caller) -> ReplayAnswer:
         """Make the runs that an event was judged to become; without any nothing is written."""
         if outcome.verdict is not Verdict.ACCEPTED:
-            return self._answer(event, outcome, None, {})
+            return self._answer(outcome, None, {})
         planned = PlannedReplay(
             id=new_id(),
             requested_by=caller.name,
-            event_id=event.id,
+            event_id=outcome.event.id,
             mode=outcome.mode,
             schedule_id=outcome.gate.schedule_id,
             rate_per_s=DEFAULT_RATE,
             expected=1,
         )
-        made = RunsOfEvent(event.id, outcome.gate, outcome.runs)
-        details = {"event_id": event.id, "mode": outcome.mode, "schedule_id": outcome.gate.schedule_id}
+        made = RunsOfEvent(outcome.event.id, outcome.gate, outcome.runs)
+        details = {"event_id": outcome.event.id, "mode": outcome.mode, "schedule_id": outcome.gate.schedule_id}
         async with self._db.transaction() as transaction:
             await replays.create(transaction, planned)
             numbers = await replays.add_runs(transaction, planned.id, [made])
             tally = Tally(accepted=1, runs=len(numbers))
             await replays.advance(
-                transaction, planned.id, tally, since=SMALLEST_ID, until=event.id, pause_s=0, has_ended=True
+                transaction, planned.id, tally, since=SMALLEST_ID, until=outcome.event.id, pause_s=0, has_ended=True
             )
             details["runs"] = len(numbers)
             await audit.record(transaction, caller, Action.REPLAY_CREATE, _subject(planned.id), details)
         self._doorbell.ring(Ring(run, 0, str(outcome.gate.schedule_id), outcome.gate.queue) for run in numbers)
-        return self._answer(event, outcome, planned.id, numbers)
+        return self._answer(outcome, planned.id, numbers)
 
     async def preview(self, new: NewReplayOfMany) -> ReplayPreview:
         """Count what a replay of many would look at and compare the first of them; raises NotFound or Conflict."""
@@ -180,16 +180,14 @@ class Replays:
         self, rejudging: Rejudging, event: Event, mode: ReplayMode | None, target: uuid.UUID | None
     ) -> Comparison:
         try:
-            return compare(event, await rejudging.judge(event, mode, target))
+            return compare(await rejudging.judge(event, mode, target))
         except (Conflict, NotFound) as error:
             return not_replayable(event, error, mode=mode, schedule_id=target or event.schedule_id)
 
-    def _answer(
-        self, event: Event, outcome: Outcome, replay_id: uuid.UUID | None, numbers: Mapping[uuid.UUID, int]
-    ) -> ReplayAnswer:
+    def _answer(self, outcome: Outcome, replay_id: uuid.UUID | None, numbers: Mapping[uuid.UUID, int]) -> ReplayAnswer:
         return ReplayAnswer(
             replay_id=replay_id,
-            event_id=event.id,
+            event_id=outcome.event.id,
             mode=outcome.mode,
             schedule_id=outcome.gate.schedule_id,
             verdict=outcome.verdict,

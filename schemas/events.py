@@ -12,6 +12,7 @@ from schemas.payload import Kind
 from schemas.states import Origin, RunState, Verdict
 
 DEDUPE_KEY_LIMIT = 250
+SAME_BODY = "same_body"  # why a duplicate has no body of its own
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):

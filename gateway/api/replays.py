@@ -41,10 +41,10 @@ async def replay_event(
     The signature is not checked again, and what came before with the same key does not count.
     """
     new = await read_json(request, NewReplay, limit=core.settings.body_limit, default=NewReplay())
-    event, outcome = await core.replays.judge(path_id(event_id, "event"), new)
+    outcome = await core.replays.judge(path_id(event_id, "event"), new)
     if new.dry_run:
-        return Response(compare(event, outcome), status_code=200)
-    answer = await core.replays.replay(event, outcome, caller)
+        return Response(compare(outcome), status_code=200)
+    answer = await core.replays.replay(outcome, caller)
     return Response(answer, status_code=202 if answer.runs else 200)
 
 
