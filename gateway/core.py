@@ -8,6 +8,7 @@ from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.dry_runs import DryRuns
+from gateway.explanations import Explanations
 from gateway.feed import Feed
 from gateway.ingest import Ingest
 from gateway.inspector import Inspector
@@ -60,6 +61,7 @@ class Core:
         self.replays = Replays(
             self.db, self.doorbell, inspector=self.inspector, urls=self.urls, wake=self.replayer.wake
         )
+        self.explanations = Explanations(self.db)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)

@@ -19,6 +19,7 @@ from gateway.incoming import Incoming
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
 from gateway.registry import Registry
+from gateway.rules import Finding
 from gateway.sources import Reply, discover
 from gateway.urls import Urls
 from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
@@ -64,7 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     runs: Sequence[RunRef] = ()
     reason: str | None = None
     reply: Reply | None = None
-    explanation: list[dict[str, str]] | None = None
+    explanation: list[Finding] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -124,6 +125,8 @@ class Ingest:
 
     async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
         """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
+        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+            return None
         gate = await self._find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
@@ -155,7 +158,7 @@ class Ingest:
                 self._refusals.note(gate, incoming, error)
             raise
         if is_dry_run:
-            return _dry(gate, assessment, len(incoming.body))
+            return _dry(gate, incoming, assessment)
         if assessment.observed:
             log.warning(
                 "strict would refuse", schedule_id=gate.schedule_id, source=gate.source, why=assessment.observed
@@ -261,7 +264,7 @@ class Ingest:
         )
 
 
-def _dry(gate: Gate, assessment: intake.Assessment, size: int) -> Outcome:
+def _dry(gate: Gate, incoming: Incoming, assessment: intake.Assessment) -> Outcome:
     status = "accepted" if assessment.verdict is Verdict.ACCEPTED else "ignored"
-    steps = intake.explain(gate, assessment, size)
+    steps = intake.explain(gate, incoming, assessment)
     return Outcome(event_id=None, status=status, reason=assessment.reason, explanation=steps)

@@ -6,13 +6,12 @@ carried it need still be there.
 
 import uuid
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from gateway import intake, params
-from gateway.incoming import Incoming
 from gateway.inspector import Inspector
+from gateway.rules import Rules
 from schemas.errors import Conflict
 from schemas.events import SAME_BODY, Event, EventBody
 from schemas.ids import new_id
@@ -116,13 +115,12 @@ def _as_was(gate: Gate, event: Event, old: Sequence[OldRun]) -> Outcome:
 
 
 def _today(gate: Gate, event: Event, body: EventBody, old: Sequence[OldRun]) -> Outcome:
-    incoming = Incoming(
-        msgspec.json.decode(event.headers, type=dict[str, str]),
-        body.body,
-        query=dict(parse_qsl(event.query, keep_blank_values=True)),
-        now=event.received_at.timestamp(),
-    )
-    judged = intake.judge_again(gate, incoming)
+    if Rules.of(gate).read_a_secret(intake.is_secret):
+        raise Conflict(
+            f"The rules of schedule {gate.schedule_id} read a secret header or parameter, and those are not stored, so "
+            f"event {event.id} cannot be judged again."
+        )
+    judged = intake.judge_again(gate, intake.as_it_came(event.headers, event.query, body.body, event.received_at))
     runs = []
     if judged.verdict is Verdict.ACCEPTED:
         runs = [

@@ -15,6 +15,7 @@ from schemas.events import (
     Event,
     EventBody,
     EventFilter,
+    ExplainedEvent,
     JudgedBy,
     Oldest,
     PlannedRun,
@@ -78,6 +79,14 @@ async def get(db: Db, event_id: uuid.UUID) -> Event:
     if row is None:
         raise NotFound(f"There is no event {event_id}.")
     return msgspec.convert(row, Event)
+
+
+async def explained(db: Db, event_id: uuid.UUID) -> ExplainedEvent:
+    """Read one event with all that judged it; raises NotFound."""
+    row = await db.fetchrow(SQL["explained"], event_id)
+    if row is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return msgspec.convert(row, ExplainedEvent)
 
 
 async def list_page(

@@ -64,9 +64,14 @@ def _fit_id(stem: str) -> str:
 
 async def get(db: Db, pipeline_id: str) -> Pipeline:
     """Read one pipeline; raises NotFound."""
-    row = await db.fetchrow(SQL["get"], pipeline_id)
+    return await first_of(db, [pipeline_id])
+
+
+async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline:
+    """Read the first of these pipelines that exists; raises NotFound."""
+    row = await db.fetchrow(SQL["first_of"], pipeline_ids)
     if row is None:
-        raise NotFound(f"There is no pipeline {pipeline_id!r}.")
+        raise NotFound(f"There is no pipeline {pipeline_ids[0]!r}.")
     return msgspec.convert(row, Pipeline)
 
 
@@ -77,27 +82,21 @@ async def lock(db: Db, pipeline_id: str) -> Pipeline:
 
 
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
-    """Read pipelines by name, after the cursor `after`."""
-    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
+    """Read pipelines by id, after the cursor `after`."""
+    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, 0, limit)]
 
 
 async def list_span(db: Db, span: Span, *, q: str | None) -> Counted[Pipeline]:
-    """Read a part of the pipelines by name, and how many there are."""
-    rows = await db.fetch(SQL["span"], q, span.offset, span.limit)
+    """Read a part of the pipelines by id, and how many there are."""
+    rows = await db.fetch(SQL["page"], None, q, span.offset, span.limit)
     total = await db.fetchval(SQL["count"], q, MOST_COUNTED)
     return Counted([msgspec.convert(row, Pipeline) for row in rows], total)
-
-
-async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline | None:
-    """Read the first of these pipelines that exists."""
-    row = await db.fetchrow(SQL["first_of"], pipeline_ids)
-    return None if row is None else msgspec.convert(row, Pipeline)
 
 
 async def update(db: Db, pipeline: Pipeline) -> Pipeline:
     """Write what a user may change of a pipeline; raises NotFound when it is gone."""
     settings = pipeline.is_paused, pipeline.on_paused, pipeline.max_active_runs, pipeline.notify
-    row = await db.fetchrow(SQL["update"], pipeline.id, *settings)
+    row = await db.fetchrow(SQL["update"], pipeline.id, *settings, pipeline.name, pipeline.description)
     if row is None:
         raise NotFound(f"There is no pipeline {pipeline.id!r}.")
     return msgspec.convert(row, Pipeline)

@@ -71,9 +71,9 @@ async def find_in_pipeline(db: Db, pipeline_id: str, key: str) -> uuid.UUID:
 
 
 async def newest_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, RunRow]:
-    """Read the newest run of each of these pipelines that has any."""
-    rows = [msgspec.convert(row, RunRow) for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
-    return {row.pipeline_id: row for row in rows}
+    """Read the newest run of each of these pipelines that has any, without the body of its event."""
+    newest = [row["id"] for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
+    return {row.pipeline_id: row for row in await of_ids(db, newest, largest_body=0)}
 
 
 async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int) -> Found[uuid.UUID]:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from gateway import credentials, intake
+from gateway.rules import Finding
 from gateway.sources import Incoming
 from schemas.errors import BadSignature, Malformed
 from schemas.payload import Kind
@@ -126,14 +127,14 @@ def test_headers_are_read_as_the_sender_wrote_them() -> None:
 
 
 def test_a_delivery_can_be_explained_without_being_taken() -> None:
-    steps = intake.explain(GATE, intake.assess(GATE, JSON), 2)
+    steps = intake.explain(GATE, JSON, intake.assess(GATE, JSON))
 
     assert steps == [
-        {"step": "token", "finding": "it fires this schedule"},
-        {"step": "size", "finding": "2 bytes are within the limit"},
-        {"step": "signature", "finding": "none is asked for"},
-        {"step": "payload", "finding": "read as json"},
-        {"step": "event type", "finding": "none given"},
-        {"step": "dedupe key", "finding": "key:a"},
-        {"step": "verdict", "finding": "would become a run of quick, unless it came before"},
+        Finding("token", "it fires this schedule"),
+        Finding("size", "2 bytes are within the limit"),
+        Finding("signature", "none is asked for"),
+        Finding("payload", "read as json"),
+        Finding("event type", "none given"),
+        Finding("dedupe key", "key:a"),
+        Finding("verdict", "would become a run of quick, unless it came before"),
     ]

@@ -51,6 +51,7 @@ SMALLEST = [
     ("GET", "/v1/replays", "viewer"),
     ("GET", f"/v1/replays/{UNKNOWN}", "viewer"),
     ("POST", f"/v1/replays/{UNKNOWN}/cancel", "operator"),
+    ("GET", f"/v1/events/{UNKNOWN}/explain", "viewer"),
     ("GET", "/v1/callbacks", "viewer"),
     ("GET", "/v1/callbacks/signing-secrets", "admin"),
     ("GET", f"/v1/callbacks/{UNKNOWN}", "viewer"),
