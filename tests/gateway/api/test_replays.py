@@ -553,3 +553,56 @@ async def test_a_replayed_run_is_drawn_behind_the_one_that_it_repeats(shared: Pe
         (f"event:{event_id}", f"run:{old['id']}", "starts"),
         (f"run:{old['id']}", f"run:{new['id']}", "replays"),
     }
+
+
+async def test_what_todays_filter_and_mapping_say_counts(shared: Penstock) -> None:
+    hook = await shared.hook("steps", variables={"seconds": 0.0}, mapping={"seconds": "double(body.pause)"})
+    events = [await delivered(shared, hook, json.dumps({"pause": pause, "n": n})) for n, pause in enumerate((0, 0.01))]
+    wrong = await delivered(shared, hook, b'{"n": 2}')
+    assert (await inspected(shared, wrong))["reason_code"] == "mapping_failed"
+    rules = {"filter": "body.n != 0", "mapping": {"seconds": "has(body.pause) ? 0.002 : 0.001"}}
+    await change(shared, hook, **rules)
+    chosen = {"schedule_id": schedule_of(hook)}
+
+    first = (await replayed(shared, events[0], mode="today", dry_run=True)).json()
+    second = (await replayed(shared, events[1], mode="today", dry_run=True)).json()
+    broken = await replay_many(shared, filter=chosen | {"verdict": "rejected"}, rate_per_s=1000)
+    accepted = await replay_many(shared, filter=chosen, mode="today", rate_per_s=1000)
+
+    assert (first["was"]["verdict"], first["verdict"], first["reason_code"]) == ("accepted", "filtered", "filter_false")
+    assert [(run["now"], run["differences"]) for run in first["runs"]] == [(None, [])]
+    assert second["runs"][0]["differences"] == [{"pointer": "/variables/seconds", "then": 0.01, "now": 0.002}]
+    assert [(await completed(shared, broken))[count] for count in ("events", "accepted", "runs")] == [1, 1, 1]
+    assert [(await completed(shared, accepted))[count] for count in ("filtered", "accepted", "runs")] == [1, 1, 1]
+    for replay, event_id, seconds in ((broken, wrong, 0.001), (accepted, events[1], 0.002)):
+        [run] = await runs_of(shared, replay["id"])
+        ended = await shared.ended(run["id"])
+        assert (ended["event_id"], ended["state"], ended["variables"]) == (event_id, "success", {"seconds": seconds})
+    event = await inspected(shared, events[0])
+    assert event["rules"] == {
+        "filter": None,
+        "mapping": {"seconds": "double(body.pause)"},
+        "dedupe": None,
+        "split": False,
+    }
+
+
+async def test_a_replay_is_no_duplicate_and_uses_up_no_key(shared: Penstock) -> None:
+    hook = await shared.hook("quick", dedupe="'order-' + string(body.order)", is_paused=True, on_paused="reject")
+    event_id = await delivered(shared, hook, b'{"order": 7}')
+    await change(shared, hook, is_paused=False)
+
+    again = [await replayed(shared, event_id, mode="today") for _ in range(2)]
+    later = await shared.deliver(hook, b'{"order": 7}')
+
+    assert [answer.status_code for answer in again] == [202, 202]
+    assert later.json()["status"] == "accepted"
+    assert (await inspected(shared, event_id))["replays"] == 2
+
+
+async def test_rules_that_read_what_is_not_stored_cannot_judge_again(shared: Penstock) -> None:
+    hook = await shared.hook("quick", filter="headers['x-api-key'] == 'sesame'")
+    event_id = await delivered(shared, hook, b"1", x_api_key="sesame")
+
+    assert "are not stored" in problem(await replayed(shared, event_id, mode="today"), 409, "conflict")
+    assert (await replayed(shared, event_id)).status_code == 202
