@@ -105,7 +105,7 @@ class Replayer:
         try:
             return await rejudging.judge(event, step.mode, step.schedule_id)
         except (Conflict, NotFound) as error:
-            log.info("event is not replayed", replay_id=str(step.id), event_id=str(event.id), reason=error.message)
+            log.debug("event is not replayed", replay_id=str(step.id), event_id=str(event.id), reason=error.message)
             return None
 
     async def _replay_for_ever(self) -> None:

@@ -108,9 +108,7 @@ class Replays:
         """Ask for a replay of many; raises NotFound, Invalid or Conflict."""
         chosen, target = await self._resolve(new)
         replay_id = new_id()
-        by_verdict, is_complete = await self._inspector.count(as_filter(chosen), end=replay_id)
-        count = sum(by_verdict.values())
-        expected = count if is_complete else None
+        counted = await self._inspector.count(as_filter(chosen), end=replay_id)
         planned = PlannedReplay(
             id=replay_id,
             requested_by=caller.name,
@@ -119,7 +117,7 @@ class Replays:
             schedule_id=target,
             rate_per_s=new.rate_per_s,
             limit=new.limit,
-            expected=min(count, new.limit) if new.limit and (is_complete or new.limit <= count) else expected,
+            expected=_expected(*counted, new.limit),
         )
         details = msgspec.structs.asdict(new) | {"filter": chosen, "schedule_id": target}
         async with self._db.transaction() as transaction:
@@ -204,6 +202,13 @@ class Replays:
                 for run, number in numbers.items()
             ],
         )
+
+
+def _expected(by_verdict: Mapping[Verdict, int], is_complete: bool, limit: int | None) -> int | None:
+    count = sum(by_verdict.values())
+    if limit is not None and limit <= count:
+        return limit
+    return count if is_complete else None
 
 
 def _subject(replay_id: uuid.UUID) -> str:

@@ -3,7 +3,7 @@
 import datetime as dt
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -22,10 +22,10 @@ from schemas.events import (
     Receipt,
     RunOfEvent,
 )
-from schemas.ids import floor_of, id_range, moment_of
+from schemas.ids import SMALLEST_ID, floor_of, id_range, moment_of
 from schemas.pages import MOST_COUNTED, Found, found_among
 from schemas.states import Verdict
-from schemas.store.db import Db, queries
+from schemas.store.db import Db, Record, queries
 
 SQL = queries("events")
 CANDIDATES = 5000
@@ -96,17 +96,10 @@ async def list_page(
 
     `keys` are the ways in which the dedupe key of the filter may be spelled.
     """
-    found: list[uuid.UUID] = []
-    stopped_at = None
-    for first, end in _spans(*id_range(before, which.created_after, which.created_before)):
-        wanted = limit - len(found)
-        rows = await db.fetch(SQL["find"], *_asked(which, keys, first, end, limit=wanted))
-        part = found_among(rows, limit=wanted)
-        found += part.items
-        stopped_at = found[-2] if len(found) == limit > 1 else part.stopped_at
-        if stopped_at is not None:
-            break
-    return Found(await of_ids(db, found), stopped_at)
+    spans = _spans(*id_range(before, which.created_after, which.created_before))
+    rows, _ = await _find(db, SQL["find"], which, keys, spans, limit=limit)
+    found = found_among(rows, limit=limit)
+    return Found(await of_ids(db, found.items), found.stopped_at)
 
 
 async def of_ids(db: Db, event_ids: Sequence[uuid.UUID]) -> list[Event]:
@@ -119,11 +112,10 @@ async def of_ids(db: Db, event_ids: Sequence[uuid.UUID]) -> list[Event]:
 
 async def count(db: Db, which: EventFilter, *, keys: Sequence[str], end: uuid.UUID) -> tuple[dict[Verdict, int], bool]:
     """Count the events that match by their verdicts; the other result is False when there may be more."""
-    first, last = id_range(end, which.created_after, which.created_before)
+    spans = _spans(*id_range(end, which.created_after, which.created_before))
     factor = COUNTED_CANDIDATES // CANDIDATES
-    rows = await db.fetch(SQL["find"], *_asked(which, keys, first, last, limit=MOST_COUNTED, factor=factor))
-    verdicts = Counter(Verdict(row["verdict"]) for row in rows if row["is_match"])
-    return dict(verdicts), len(rows) < MOST_COUNTED and not any(row["is_last"] for row in rows)
+    rows, has_more = await _find(db, SQL["find"], which, keys, spans, limit=MOST_COUNTED, factor=factor)
+    return dict(Counter(Verdict(row["verdict"]) for row in rows if row["is_match"])), not has_more
 
 
 async def find_oldest(
@@ -131,13 +123,31 @@ async def find_oldest(
 ) -> Oldest:
     """Find the oldest events behind `after` and before `end` that match, looking at so many candidates and no more."""
     first, last = id_range(end, which.created_after, which.created_before)
-    first = max(first, uuid.UUID(int=after.int + 1))
-    rows = await db.fetch(_FIND_OLDEST, *_asked(which, keys, first, last, limit=limit))
-    found = [row["id"] for row in rows if row["is_match"]]
-    if len(rows) == limit:
-        return Oldest(found, rows[-1]["id"], has_more=True)
-    looked_until = next((row["id"] for row in rows if row["is_last"]), None)
-    return Oldest(found, looked_until or after, has_more=looked_until is not None)
+    if (known := max(first, after)) == SMALLEST_ID:
+        known = await db.fetchval(SQL["oldest"]) or end
+    first = max(known, uuid.UUID(int=after.int + 1))
+    rows, has_more = await _find(db, _FIND_OLDEST, which, keys, _spans_ahead(first, last), limit=limit)
+    return Oldest([row["id"] for row in rows if row["is_match"]], rows[-1]["id"] if rows else after, has_more)
+
+
+async def _find(
+    db: Db,
+    sql: str,
+    which: EventFilter,
+    keys: Sequence[str],
+    spans: Iterable[tuple[uuid.UUID, uuid.UUID]],
+    *,
+    limit: int,
+    factor: int = 1,
+) -> tuple[list[Record], bool]:
+    """Look in one span after the other until there is enough, and say whether more may follow."""
+    found: list[Record] = []
+    for first, end in spans:
+        rows = await db.fetch(sql, *_asked(which, keys, first, end, limit=limit - len(found), factor=factor))
+        found += rows
+        if len(found) == limit or any(row["is_last"] for row in rows):
+            return found, True
+    return found, False
 
 
 def _asked(
@@ -171,6 +181,15 @@ def _spans(first: uuid.UUID, end: uuid.UUID) -> Iterator[tuple[uuid.UUID, uuid.U
             start = first
         yield start, end
         end, days = start, days * 4
+
+
+def _spans_ahead(first: uuid.UUID, end: uuid.UUID) -> Iterator[tuple[uuid.UUID, uuid.UUID]]:
+    """Divide a range of ids in the same way from its beginning."""
+    days = 2
+    while first < end:
+        until = end if days > LONGEST_SPAN_DAYS else min(end, floor_of(moment_of(first) + dt.timedelta(days=days)))
+        yield first, until
+        first, days = until, days * 4
 
 
 def _path(which: EventFilter) -> str:

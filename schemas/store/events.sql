@@ -187,6 +187,9 @@ WHERE is_match OR position = $4
 ORDER BY id DESC
 LIMIT $5
 
+-- name: oldest
+SELECT id FROM events ORDER BY id LIMIT 1
+
 -- name: rows -> Event
 -- These events, the newest first, without their bodies; $2 and $3 are the first and the last id, for the partitions' sake.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
