@@ -72,10 +72,13 @@ class Core:
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
         self.purging = Purging(self.db)
-        self.ingest = Ingest(
+        self.ingest = self._make_ingest()
+
+    def _make_ingest(self) -> Ingest:
+        return Ingest(
             self.db,
             self.doorbell,
-            settings,
+            self.settings,
             registry=self.registry,
             urls=self.urls,
             feed=self.feed,

@@ -38,7 +38,19 @@ def questions(
         "a text": RunFilter(q="customer-1"),
         "a text that is nowhere": RunFilter(q="nowhere to be found"),
     }
-    of_events = {
+    return {
+        **{f"runs, {name}": _runs(which) for name, which in of_runs.items()},
+        "runs, an old page": lambda db: _page(db, RunFilter(), before=run_id),
+        **_about_events(schedule_id, EventFilter(created_after=first, created_before=end)),
+        **_about_one_event(event_id),
+        "ancestors": lambda db: lineage.ancestors(db, run_id, limit=200),
+        "children": lambda db: lineage.children(db, [parent_id], limit=200),
+        **_overviews(now),
+    }
+
+
+def _about_events(schedule_id: uuid.UUID, one_day: EventFilter) -> dict[str, Ask]:
+    asked = {
         "newest": EventFilter(),
         "schedule": EventFilter(schedule_id=schedule_id),
         "rejected": EventFilter(verdict=Verdict.REJECTED),
@@ -51,21 +63,21 @@ def questions(
         "key of a schedule": EventFilter(dedupe_key="order-2002", schedule_id=schedule_id),
         "a text": EventFilter(q="customer-1"),
         "a text that is nowhere": EventFilter(q="nowhere to be found"),
-        "one day": EventFilter(created_after=first, created_before=end),
+        "one day": one_day,
     }
     return {
-        **{f"runs, {name}": _runs(which) for name, which in of_runs.items()},
-        "runs, an old page": lambda db: _page(db, RunFilter(), before=run_id),
-        **{f"events, {name}": _events(which) for name, which in of_events.items()},
-        **{f"replay, {name}": _replayed(which) for name, which in of_events.items()},
+        **{f"events, {name}": _events(which) for name, which in asked.items()},
+        **{f"replay, {name}": _replayed(which) for name, which in asked.items()},
         "replay, next step": lambda db: replays.take(db, lease_s=1),
+    }
+
+
+def _about_one_event(event_id: uuid.UUID) -> dict[str, Ask]:
+    return {
         "event, its runs": lambda db: events.runs_of(db, event_id, limit=1001),
         "event, runs to repeat": lambda db: replays.old_runs(db, event_id),
         "event, its duplicates": lambda db: events.duplicates(db, event_id),
         "event, its body": lambda db: events.body(db, event_id),
-        "ancestors": lambda db: lineage.ancestors(db, run_id, limit=200),
-        "children": lambda db: lineage.children(db, [parent_id], limit=200),
-        **_overviews(now),
     }
 
 

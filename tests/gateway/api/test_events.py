@@ -8,46 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.inspecting import delivered, found, inspected, refused_event, schedule_of
 from tests.problems import problem
 from tests.system import Json, Penstock
 from tests.waiting import eventually
 
 UNKNOWN = "0198f0a0-0000-7000-8000-000000000001"
 CONFIG = {"secrets": ["sesame"]}
-
-
-def schedule_of(hook: str) -> str:
-    return hook.split("/")[-2]
-
-
-async def found(shared: Penstock, **query: object) -> list[str]:
-    answer = await shared.client.get("/v1/events", params={name: str(value) for name, value in query.items()})
-    assert answer.status_code == 200, answer.text
-    return [event["id"] for event in answer.json()["items"]]
-
-
-async def inspected(shared: Penstock, event_id: str) -> Json:
-    answer = await shared.client.get(f"/v1/events/{event_id}")
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-async def delivered(shared: Penstock, hook: str, body: bytes | str = b"{}", **headers: str) -> str:
-    """Deliver and return the id of the event."""
-    answer = await shared.deliver(hook, body, **headers)
-    assert answer.status_code in (200, 202), answer.text
-    return str(answer.json()["event_id"])
-
-
-async def refused_event(shared: Penstock, hook: str, body: bytes = b"{}", **headers: str) -> str:
-    """Deliver with a wrong signature and return the id of what is kept of it."""
-    before = set(await found(shared, schedule_id=schedule_of(hook), verdict="rejected"))
-    problem(await shared.deliver(hook, body, x_hub_signature_256="sha256=00", **headers), 401, "bad_signature")
-
-    async def kept() -> set[str]:
-        return set(await found(shared, schedule_id=schedule_of(hook), verdict="rejected")) - before
-
-    return str((await eventually(kept)).pop())
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,7 @@ async def test_a_run_is_triggered_and_read_by_id_and_by_number(shared: Penstock)
         "parent_id": None,
         "resumed_from": None,
         "backfill_id": None,
+        "replay_id": None,
         "queue": "default",
         "passed_sla": False,
         "callback_url": None,
