@@ -279,3 +279,5 @@ def _check_source(name: str, config: SourceConfig) -> None:
     if ways and not (source.is_optional and not given) and not any(given.issuperset(needs) for needs in ways):
         errors = tuple(FieldError(f"/source_config/{field}", "is missing") for field in dict.fromkeys(sum(ways, ())))
         raise Invalid(f"Source {name} signs what it sends: give what you set there.", errors=errors)
+    if source.check:
+        source.check(config)

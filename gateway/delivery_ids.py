@@ -1,8 +1,10 @@
 """The ids by which senders mark one delivery, in the order in which we believe them.
 
-Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery.
+Each kind has its own prefix, so that an Idempotency-Key never equals somebody's X-GitHub-Delivery. The ids of one
+sender only begin with the name of its source, and are read there.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -33,8 +35,21 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
     return f"cloudevent:{event.source}\n{event.id}" if event else None
 
 
+def named(source: str, *ids: str | None) -> str | None:
+    """Return the first id that is there, as one of `source`."""
+    return next((f"{source}:{found}" for found in ids if found), None)
+
+
+def of_body(source: str, body: bytes) -> str:
+    """Return an id for a delivery whose sender gives none, but never sends the same bytes for two happenings."""
+    return f"{source}:sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 def spellings(text: str) -> list[str]:
-    """Return the ways in which an id that somebody saw at a sender may be stored; a CloudEvent's needs its source."""
+    """Return the ways in which an id that somebody saw at a sender may be stored, besides behind its source's name.
+
+    A CloudEvent's needs its source.
+    """
     return [text, *(f"{prefix}:{text}" for _, prefix in _HEADERS)]
 
 

@@ -10,7 +10,7 @@ from gateway.incoming import Incoming
 from gateway.rules import Finding, Rules
 from gateway.sources import Facts, discover
 from schemas.events import ExplainedEvent
-from schemas.schedules import Gate
+from schemas.schedules import Gate, SourceConfig
 from schemas.states import Verdict
 from schemas.store import events, schedules
 from schemas.store.db import Database
@@ -53,7 +53,7 @@ class Explanations:
             verdict=event.verdict,
             reason_code=event.reason_code,
             reason=event.reason,
-            steps=list(_steps(event, incoming)),
+            steps=list(_steps(event, incoming, gate.source_config if gate else SourceConfig())),
             today=_today(event, gate, incoming) if gate is not None and is_changed else None,
         )
 
@@ -62,7 +62,7 @@ _AT_THE_GATE = {"too_large", "bad_signature", "malformed"}
 _NOT_WHOLE = "they are not evaluated again, for the body was not kept whole"
 
 
-def _steps(event: ExplainedEvent, incoming: Incoming) -> Iterator[Finding]:
+def _steps(event: ExplainedEvent, incoming: Incoming, config: SourceConfig) -> Iterator[Finding]:
     """Say what each check found, up to the one that turned the delivery away."""
     yield Finding("token", "it fires this schedule")
     reason, code = event.reason or "", event.reason_code
@@ -82,26 +82,28 @@ def _steps(event: ExplainedEvent, incoming: Incoming) -> Iterator[Finding]:
     yield Finding("event type", event.event_type or "none given")
     if event.verdict is not Verdict.HANDSHAKE and code != "paused":
         rules = Rules(filter=event.filter, mapping=event.mapping, dedupe=event.dedupe, split=event.split)
-        yield from _by_rules(rules, event, event.source, incoming)
+        yield from _by_rules(rules, event, event.source, incoming, config)
     yield Finding("dedupe key", event.dedupe_key or "none given: every delivery counts")
     if event.duplicate_of is not None:
         yield Finding("first", f"event {event.duplicate_of}")
     yield Finding("verdict", f"{event.verdict.value}: {reason}" if reason else event.verdict.value)
 
 
-def _by_rules(rules: Rules, event: ExplainedEvent, source: str, incoming: Incoming) -> list[Finding]:
+def _by_rules(
+    rules: Rules, event: ExplainedEvent, source: str, incoming: Incoming, config: SourceConfig
+) -> list[Finding]:
     if not rules.has_expressions:
         return []
     if len(event.body) != event.size:
         return [Finding("rules", _NOT_WHOLE)]
     known = discover().get(source)
-    facts = known.read(incoming) if known else Facts()
+    facts = known.facts(incoming, config) if known else Facts()
     return intake.explain_rules(rules, source, incoming, facts, is_stored=True)
 
 
 def _today(event: ExplainedEvent, gate: Gate, incoming: Incoming) -> Today:
     rules = Rules.of(gate)
-    steps = _by_rules(rules, event, gate.source, incoming)
+    steps = _by_rules(rules, event, gate.source, incoming, gate.source_config)
     if len(event.body) != event.size:
         return Today(verdict=None, reason_code=None, reason=_NOT_WHOLE, steps=steps)
     if rules.read_a_secret(intake.is_secret):

@@ -33,7 +33,7 @@ _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _HOOKS = "/hooks/"
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
-_ID_NAMES = {"idempotency-key"}
+_ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
 
 
 class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
     watch.lap("payload")
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")
@@ -105,7 +105,8 @@ def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
     except Malformed as error:
         unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
         return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
-    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
+    facts = source.facts(incoming, gate.source_config)
+    return msgspec.structs.replace(_judge(gate, source, incoming, facts), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from gateway.incoming import Incoming
+from gateway.schemes.signed import with_headers, with_query
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
 
@@ -44,9 +45,14 @@ class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
         """Put the first secret where the sender puts it."""
         secret = config.secrets[0]
         if self.query:
-            return msgspec.structs.replace(incoming, query={**incoming.query, self.query: secret})
+            return with_query(incoming, self.query, secret)
         value = f"Bearer {secret}" if self.header.lower() == "authorization" else secret
-        return msgspec.structs.replace(incoming, headers={**incoming.headers, self.header.lower(): value})
+        return with_headers(incoming, {self.header.lower(): value})
+
+    @property
+    def proof(self) -> str:
+        """Say it in words, for the table of sources."""
+        return f"a secret in the {self._place.replace(self.header or self.query, f'`{self.header or self.query}`')}"
 
     @property
     def _place(self) -> str:
