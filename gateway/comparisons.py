@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway import differences
 from gateway.rejudging import Outcome
@@ -71,22 +72,21 @@ def _then(run: OldRun) -> ShownRun:
         number=run.number,
         pipeline_id=run.pipeline_id,
         variables=run.variables,
-        event_variables=msgspec.UNSET if run.event_item is None else msgspec.Raw(run.event_item),
+        event_variables=_item(run.event_item),
     )
 
 
 def _now(run: ReplayedRun, pipeline_id: str) -> ShownRun:
-    item = run.event_item
-    return ShownRun(
-        pipeline_id=pipeline_id,
-        variables=run.variables,
-        event_variables=msgspec.UNSET if item is None else msgspec.Raw(item),
-    )
+    return ShownRun(pipeline_id=pipeline_id, variables=run.variables, event_variables=_item(run.event_item))
+
+
+def _item(event_item: bytes | None) -> msgspec.Raw | UnsetType:
+    return UNSET if event_item is None else msgspec.Raw(event_item)
 
 
 def _values(run: ShownRun) -> Mapping[str, Any]:
     values: dict[str, Any] = {"pipeline_id": run.pipeline_id, "variables": _read(run.variables)}
-    if run.event_variables is not msgspec.UNSET:
+    if run.event_variables is not UNSET:
         values["event_variables"] = _read(run.event_variables)
     return values
 

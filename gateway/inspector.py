@@ -1,6 +1,8 @@
 """Reading back what was delivered, and what became of it."""
 
 import uuid
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -58,7 +60,7 @@ class Inspector:
         """Read one event; raises NotFound."""
         return await events.get(self._db, event_id)
 
-    async def of_ids(self, event_ids: list[uuid.UUID]) -> list[Event]:
+    async def of_ids(self, event_ids: Sequence[uuid.UUID]) -> list[Event]:
         """Read events, the oldest first; those that are gone are left out."""
         return (await events.of_ids(self._db, event_ids))[::-1]
 
@@ -87,35 +89,31 @@ def preview(stored: EventBody) -> BodyPreview:
     """Show what a body begins with, by what it is and not by what it is declared to be."""
     body = stored.body
     if not body:
-        return BodyPreview(format="none", value=_raw(None), truncated=not stored.is_whole)
+        return _preview("none", None, is_all=stored.is_whole)
     if len(body) < LARGEST_JSON and payload.classify(body, "") is Kind.JSON:
         return BodyPreview(format="json", value=msgspec.Raw(body), truncated=not stored.is_whole)
     beginning = body[:TEXT_BYTES]
-    try:
-        text = _decoded(beginning, is_cut=len(beginning) < len(body) or not stored.is_whole)
-    except UnicodeDecodeError:
-        shown = body[:HEX_BYTES]
-        is_cut = len(shown) < len(body) or not stored.is_whole
-        return BodyPreview(format="hex", value=_raw(shown.hex()), truncated=is_cut)
-    is_cut = len(beginning) < len(body) or not stored.is_whole
-    return BodyPreview(format="text", value=_raw(text), truncated=is_cut)
+    is_all = stored.is_whole and len(beginning) == len(body)
+    text = _decoded(beginning, is_cut=not is_all)
+    if text is not None:
+        return _preview("text", text, is_all=is_all)
+    shown = body[:HEX_BYTES]
+    return _preview("hex", shown.hex(), is_all=stored.is_whole and len(shown) == len(body))
 
 
-def _decoded(beginning: bytes, *, is_cut: bool) -> str:
-    """Decode UTF-8 of which the last character may be cut; raises UnicodeDecodeError, also for a NUL."""
+def _preview(kind: Literal["text", "hex", "none"], value: str | None, *, is_all: bool) -> BodyPreview:
+    return BodyPreview(format=kind, value=msgspec.Raw(msgspec.json.encode(value)), truncated=not is_all)
+
+
+def _decoded(beginning: bytes, *, is_cut: bool) -> str | None:
+    """Decode UTF-8 of which the last character may be cut; None when it is something else, also with a NUL."""
     try:
         text = beginning.decode()
     except UnicodeDecodeError as error:
         if not is_cut or error.reason != "unexpected end of data":
-            raise
+            return None
         text = beginning[: error.start].decode()
-    if "\0" in text:
-        raise UnicodeDecodeError("utf-8", beginning, 0, 1, "no text has a NUL")
-    return text
-
-
-def _raw(value: str | None) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
+    return None if "\0" in text else text
 
 
 def _listed(event: Event, runs: list[CausedRun], replays: int) -> ListedEvent:

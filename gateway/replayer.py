@@ -92,7 +92,7 @@ class Replayer:
             as_filter(step.filter), after=step.cursor_id, end=step.id, limit=batch.most_events
         )
         rejudging = Rejudging(self._db, self._inspector)
-        for event in await self._inspector.of_ids(list(found.ids)):
+        for event in await self._inspector.of_ids(found.ids):
             batch.add(event, await self._judge(rejudging, event, step))
             if batch.is_full:
                 return
@@ -106,6 +106,11 @@ class Replayer:
             return await rejudging.judge(event, step.mode, step.schedule_id)
         except (Conflict, NotFound) as error:
             log.debug("event is not replayed", replay_id=str(step.id), event_id=str(event.id), reason=error.message)
+            return None
+        except PenstockError:
+            raise
+        except Exception:  # one event must not hold up those behind it for ever
+            log.exception("event cannot be judged", replay_id=str(step.id), event_id=str(event.id))
             return None
 
     async def _replay_for_ever(self) -> None:
@@ -167,7 +172,12 @@ class _Batch:
 
     @property
     def pause_s(self) -> float:
-        """How long nobody may take the next step, so that no more runs are made in a second than was asked for."""
+        """How long nobody may take the next step, so that no more runs are made in a second than was asked for.
+
+        After a look in vain it is as long as that took: deliveries want the database, too.
+        """
+        if not self._events:
+            return self._elapsed_s
         cost = max(self._events, self._counts["runs"])
         return max(0.0, cost / self.step.rate_per_s - min(self.step.lag_s, MOST_LAG_S) - self._elapsed_s)
 

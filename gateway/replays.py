@@ -98,7 +98,7 @@ class Replays:
         rejudging = Rejudging(self._db, self._inspector)
         compared = [
             await self._compare_or_say_why(rejudging, event, new.mode, target)
-            for event in await self._inspector.of_ids(list(found.ids))
+            for event in await self._inspector.of_ids(found.ids)
         ]
         return ReplayPreview(
             count=sum(by_verdict.values()), is_complete=is_complete, by_verdict=by_verdict, events=compared
