@@ -5,7 +5,7 @@ sender only begin with the name of its source, and are read there.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -32,7 +32,20 @@ def find(headers: Mapping[str, str], body: bytes) -> str | None:
         if value := headers.get(header):
             return f"{prefix}:{value}"
     event = _binary_cloud_event(headers) or _structured_cloud_event(headers, body)
-    return f"cloudevent:{event.source}\n{event.id}" if event else None
+    return of_cloud_event(event.source, event.id) if event else None
+
+
+def of_items(source: str, ids: Sequence[str | None]) -> str | None:
+    """Return an id for a delivery out of those of all that came in it; None when one of them has none."""
+    known = [found for found in ids if found is not None]
+    if not known or len(known) < len(ids):
+        return None
+    return known[0] if len(known) == 1 else of_body(source, "\n".join(known).encode())
+
+
+def of_cloud_event(source: str, event_id: str) -> str:
+    """Make the id of a CloudEvent, which only source and id together make unique."""
+    return f"cloudevent:{source}\n{event_id}"
 
 
 def named(source: str, *ids: str | None) -> str | None:

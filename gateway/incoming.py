@@ -59,6 +59,18 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
         return msgspec.structs.replace(self, method="POST", headers=headers, body=body.encode("utf-8", "replace"))
 
 
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several things that came in one delivery, when the schedule splits them.
+
+    `payload` is any JSON value: the `event_variables` of its run. `id` makes it unique among the items of the schedule,
+    also over deliveries that overlap; without one only the delivery as a whole is unique.
+    """
+
+    payload: Any
+    id: str | None = None
+    event_type: str | None = None
+
+
 def text_at(value: Any, *path: str) -> str | None:
     """Read the text or the whole number below the names of `path`; None when there is none that can be stored."""
     for name in path:

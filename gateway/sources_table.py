@@ -16,6 +16,11 @@ directions: the time that is signed may be so far from ours. All secrets of a sc
 sender can rotate. Of several proofs the first that a request carries must hold. Where it says "or the URL", the token
 in the URL is proof enough while no secret is set.
 
+What a proof needs from elsewhere (the certificates of SNS, Google's keys) is fetched with TLS within 3 s, kept for an
+hour, and used for a day when it cannot be had anew. While it cannot be had at all the sender is told 503, so that it
+sends again. Hosts that a schedule names in their place (`certificate_hosts`, `jwks_url`) may be on this machine and
+without TLS; other networks that are not public need `PENSTOCK_OUTGOING_ALLOW`.
+
 | source | what proves the sender | a delivery is the same by | handshakes | splits into items |
 |---|---|---|---|---|
 """

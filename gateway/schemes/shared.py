@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ from schemas.schedules import SourceConfig
 
 
 class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret that is compared, nothing else; `header` or `query` names where it stands.
+    """A secret that is compared, nothing else; `header` and `query` name where it may stand.
 
     In `Authorization` it may come as a Bearer, as the password of Basic (any user name), or bare.
     """
@@ -52,11 +53,12 @@ class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proof(self) -> str:
         """Say it in words, for the table of sources."""
-        return f"a secret in the {self._place.replace(self.header or self.query, f'`{self.header or self.query}`')}"
+        return "a secret in the " + re.sub(r"(header|parameter) (\S+)", r"\1 `\2`", self._place)
 
     @property
     def _place(self) -> str:
-        return f"header {self.header}" if self.header else f"query parameter {self.query}"
+        places = (f"header {self.header}" if self.header else "", f"query parameter {self.query}" if self.query else "")
+        return " or the ".join(filter(None, places))
 
     def _presented(self, incoming: Incoming) -> Iterator[str]:
         if self.query and (value := incoming.query.get(self.query)):

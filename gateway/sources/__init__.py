@@ -9,11 +9,10 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import msgspec
 
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, Item
 from gateway.schemes import Scheme
 from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SourceConfig
@@ -48,18 +47,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     event_type: str | None = None
     delivery_id: str | None = None
     handshake: Handshake | None = None
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several things that came in one delivery, when the schedule splits them.
-
-    `payload` is any JSON value: the `event_variables` of its run. `id` makes it unique among the items of the schedule,
-    also over deliveries that overlap; without one only the delivery as a whole is unique.
-    """
-
-    payload: Any
-    id: str | None = None
-    event_type: str | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +107,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         if self.schemes and not self.is_optional:
             raise BadSignature(f"No secret of {self.title} is configured, so nothing can be verified.")
         return None
+
+    def wants(self, incoming: Incoming, config: SourceConfig) -> Sequence[str]:
+        """Name the URLs that must be fetched before `verify`; none for a request that it will refuse anyhow."""
+        try:
+            scheme = self.scheme(incoming, config)
+            return scheme.wants(incoming, config) if scheme else ()
+        except BadSignature:
+            return ()
 
     def verify(self, incoming: Incoming, config: SourceConfig) -> None:
         """Check the proof over the raw bytes, before anything is parsed; raises BadSignature and nothing else."""
