@@ -20,6 +20,8 @@ COMMANDS = {
     "sources": "See who can send, and what to set up at the sender's side.",
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
+    "events": "See what came, why it did or did not run, follow it and send it in again.",
+    "replays": "See where replays stand, and stop them.",
     "send": "Send what a sender would, signed, to try a schedule.",
     "trigger": "Start a run and, if you like, wait for it.",
     "backfill": "Run a pipeline once for each date of a range.",

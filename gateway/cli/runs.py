@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ for _command in (logs.logs, outputs.preview, outputs.profile, outputs.output):
 @click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
 @click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
 @click.option("--backfill", help="Only runs of this backfill.")
+@click.option("--replay", metavar="ID", help="Only runs of this replay.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
@@ -80,6 +82,7 @@ def ls(
     since: dt.datetime | None,
     until: dt.datetime | None,
     backfill: str | None,
+    replay: str | None,
     limit: int,
     everything: bool,
 ) -> None:
@@ -103,6 +106,7 @@ def ls(
         "state": state,
         "schedule_id": schedule,
         "backfill_id": backfill,
+        "replay_id": replay,
         "origin": origin,
         "q": q,
     }
@@ -174,6 +178,18 @@ def await_end(session: Session, run: Run, *, timeout: float | None) -> None:
     if output.is_json:
         output.record(raw, list)
     _expect_success(raw)
+
+
+def await_all(session: Session, run_ids: Iterable[uuid.UUID], *, timeout: float | None) -> None:
+    """Show runs until they have ended, one after the other; raise RunFailed of the last that did not succeed."""
+    failure: RunFailed | None = None
+    for run_id in run_ids:
+        try:
+            await_end(session, read(session.client.fetch("GET", path("runs", str(run_id))), Run), timeout=timeout)
+        except RunFailed as failed:
+            failure = failed
+    if failure:
+        raise failure
 
 
 def describe(run: Run, output: Output) -> list[Part]:

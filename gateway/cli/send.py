@@ -13,14 +13,14 @@ import msgspec
 import rich_click as click
 
 from gateway.cli import signing
-from gateway.cli.client import Answer, Client, RunFailed, path, read
+from gateway.cli.client import Answer, Client, path, read
 from gateway.cli.explaining import Step, describe_steps
 from gateway.cli.options import JsonObject, Session, connected, read_bytes, read_secret
 from gateway.cli.output import Column, Fields, Lines, Listing, Output, Part
-from gateway.cli.runs import await_end
+from gateway.cli.runs import await_all
 from gateway.cli.signing import Request
 from gateway.sources import Source
-from schemas.runs import Run, RunRef
+from schemas.runs import RunRef
 from schemas.schedules import Schedule, ShownToken, SourceConfig
 
 LIFETIME = dt.timedelta(minutes=10)
@@ -125,12 +125,14 @@ def send(session: Session, *, to: str, **given: Any) -> None:
     if asked.show:
         _show(session.output, request, target, asked)
         return
+    request.make(target.url, time.time())  # who cannot sign needs no token
     with _token_in(target, session.client) as url:
         answers = _send_all(session.client, request, _called(url, asked), asked.count)
     if not (asked.follow and session.output.is_json and all(map(_is_taken, answers))):
         _print(session, answers, asked)
     if asked.follow:
-        _follow(session, answers, asked.timeout)
+        taken = filter(None, map(_read, answers))
+        await_all(session, (run.id for delivery in taken for run in delivery.runs), timeout=asked.timeout)
 
 
 def _find_target(client: Client, to: str, asked: _Asked) -> _Target:
@@ -241,21 +243,6 @@ def _print(session: Session, answers: Sequence[Answer], asked: _Asked) -> None:
 
 def _is_taken(answer: Answer) -> bool:
     return 200 <= answer.status < 300
-
-
-def _follow(session: Session, answers: Sequence[Answer], timeout: float | None) -> None:
-    """Watch the runs of all answers, one after the other; raises RunFailed of the last that failed."""
-    failure: RunFailed | None = None
-    for answer in answers:
-        taken = _read(answer)
-        for run in taken.runs if taken else ():
-            try:
-                raw = session.client.fetch("GET", path("runs", str(run.id)))
-                await_end(session, read(raw, Run), timeout=timeout)
-            except RunFailed as failed:
-                failure = failed
-    if failure:
-        raise failure
 
 
 def _json(answer: Answer) -> bytes:

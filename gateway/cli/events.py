@@ -1,0 +1,187 @@
+"""`penstock events`: every delivery that came, what became of it and why."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import rich_click as click
+
+from gateway.cli import replaying, tailing
+from gateway.cli.client import path, read
+from gateway.cli.event_lists import COLUMNS, ListedEvent, filtered, row
+from gateway.cli.explaining import Step, describe_steps
+from gateway.cli.options import Session, connected
+from gateway.cli.output import Column, Fields, Format, Lines, Listing, Output, Part, json_text, size
+from gateway.cli.saving import save
+
+_HEADER_COLUMNS = (Column("header"), Column("value"))
+_TIMING_COLUMNS = (Column("check"), Column("microseconds", "number"))
+_DUPLICATE_COLUMNS = (Column("duplicate"), Column("received"), Column("body"), Column("size", "number"))
+_RUN_COLUMNS = (
+    Column("run", "number"),
+    Column("state", "state"),
+    Column("pipeline"),
+    Column("origin"),
+    Column("item", "number"),
+    Column("id"),
+)
+
+
+class _Preview(msgspec.Struct, frozen=True):
+    """The beginning of a body, read as what it is."""
+
+    format: str
+    value: Any = None
+    truncated: bool = False
+
+
+class _Duplicate(msgspec.Struct, frozen=True):
+    id: uuid.UUID
+    reason_code: str
+    size: int
+    received_at: dt.datetime
+
+
+class _Event(ListedEvent, frozen=True, kw_only=True):
+    """An event with all that is known of it."""
+
+    schedule_id: uuid.UUID
+    dedupe_key: str | None
+    content_type: str
+    kind: str
+    deliveries: int
+    conflicts: int
+    headers: dict[str, str]
+    query: str
+    timings: dict[str, int]
+    observed: str | None
+    duplicate_of: uuid.UUID | None
+    sha256: str = ""
+    replays: int = 0
+    duplicates: tuple[_Duplicate, ...] = ()
+    body_preview: _Preview | None = None
+
+
+class _Explanation(msgspec.Struct, frozen=True):
+    steps: list[Step]
+
+
+@click.group()
+def events() -> None:
+    """See what came, why it did or did not run, and send it in again."""
+
+
+for _command in (tailing.tail, replaying.replay):
+    events.add_command(_command)
+
+
+@events.command()
+@filtered
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@connected
+def ls(session: Session, *, which: dict[str, str], limit: int, everything: bool) -> None:
+    """List events, newest first.
+
+    \b
+    Examples:
+    penstock events ls --since 1h
+    penstock events ls --verdict rejected --reason-code bad_signature
+    penstock events ls --schedule 7 --q order-4711 --json
+    """
+    output = session.output
+    items = session.client.pages(path("events"), query=which, limit=None if everything else limit)
+    count = output.listing(items, COLUMNS, lambda item: row(item, output))
+    if not count:
+        output.note("No events. Send one: penstock send SCHEDULE")
+    elif count == limit and not everything and output.form is Format.TABLE:
+        output.note(f"The newest {limit}; see more with --limit or --all.")
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@click.option("--body", is_flag=True, help="Only the body, byte for byte.")
+@click.option(
+    "-f", "--file", type=click.Path(dir_okay=False, path_type=Path), help="With --body: where to; otherwise stdout."
+)
+@connected
+def show(session: Session, *, event_id: str, body: bool, file: Path | None) -> None:
+    """Show one event: verdict and reason, headers, timings, runs, and the beginning of its body.
+
+    \b
+    Examples:
+    penstock events show 01980000-0000-7000-8000-000000000005
+    penstock events show 01980000-0000-7000-8000-000000000005 --body --file push.json
+    """
+    if file is not None and not body:
+        raise click.UsageError("--file needs --body.")
+    if body:
+        save(session.client.download(path("events", event_id, "body"), query={}), file)
+        if file is not None:
+            session.output.note(f"{file.stat().st_size:,} bytes in {file}")
+        return
+    raw = session.client.fetch("GET", path("events", event_id))
+    session.output.record(raw, lambda: list(_describe(read(raw, _Event), session.output)))
+
+
+@events.command()
+@click.argument("event_id", metavar="ID")
+@connected
+def explain(session: Session, *, event_id: str) -> None:
+    """Say step by step why an event did or did not run, with the value of each part of the expressions."""
+    raw = session.client.fetch("GET", path("events", event_id, "explain"))
+    session.output.record(raw, lambda: describe_steps(read(raw, _Explanation).steps))
+
+
+def _describe(event: _Event, output: Output) -> Iterator[Part]:
+    yield Fields(_facts(event, output))
+    yield Listing(_HEADER_COLUMNS, list(event.headers.items()), "header")
+    yield Listing(_TIMING_COLUMNS, [[check, str(took)] for check, took in event.timings.items()], "timing")
+    if event.runs:
+        yield Listing(_RUN_COLUMNS, list(_run_rows(event)), "run")
+    if event.duplicates:
+        rows = [
+            [str(found.id), output.moment(found.received_at), found.reason_code.replace("_", " "), size(found.size)]
+            for found in event.duplicates
+        ]
+        yield Listing(_DUPLICATE_COLUMNS, rows, "duplicate")
+    if event.body_preview and event.body_preview.format != "none":
+        yield Lines("body", tuple(_preview_lines(event.body_preview)))
+
+
+def _facts(event: _Event, output: Output) -> tuple[tuple[str, str], ...]:
+    others = f", {event.conflicts} with another body" if event.conflicts else ""
+    return (
+        ("event", str(event.id)),
+        ("schedule", str(event.schedule_id)),
+        ("source", event.source),
+        ("type", event.event_type or ""),
+        ("verdict", event.verdict),
+        ("reason code", event.reason_code or ""),
+        ("reason", event.reason or ""),
+        ("strict would say", event.observed or ""),
+        ("dedupe key", event.dedupe_key or ""),
+        ("duplicate of", str(event.duplicate_of or "")),
+        ("deliveries", f"{event.deliveries}{others}"),
+        ("replays", str(event.replays or "")),
+        ("received", output.moment(event.received_at)),
+        ("content type", event.content_type),
+        ("body", f"{event.kind}, {size(event.size)}"),
+        ("sha256", event.sha256),
+        ("query", event.query),
+    )
+
+
+def _run_rows(event: _Event) -> Iterator[list[str]]:
+    for run in event.runs:
+        item = "" if run.item is None else str(run.item)
+        yield [f"#{run.number}", run.state, run.pipeline_id, run.origin, item, str(run.id)]
+
+
+def _preview_lines(preview: _Preview) -> list[str]:
+    is_text = isinstance(preview.value, str) and preview.format != "json"
+    text = preview.value if is_text else json_text(msgspec.json.encode(preview.value), indent=2)
+    return [*str(text).splitlines(), *(["(cut off; --body shows all)"] if preview.truncated else [])]
