@@ -2,7 +2,6 @@
 
 import datetime as dt
 import functools
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,8 @@ import rich_click as click
 from gateway.cli.client import read
 from gateway.cli.options import Ago
 from gateway.cli.output import Column, Output, size
-from schemas.states import RunState, Verdict
+from schemas.events import ListedEvent
+from schemas.states import Verdict
 
 COLUMNS = (
     Column("received", "state"),
@@ -24,41 +24,10 @@ COLUMNS = (
     Column("runs"),
     Column("id", "state"),
 )
-_MOMENTS = ("created_after", "created_before")
-
-
-class RunOfEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that came of an event; what a list leaves out is empty."""
-
-    id: uuid.UUID
-    number: int
-    state: RunState
-    item: int | None = None
-    pipeline_id: str = ""
-    origin: str = ""
-    replay_id: uuid.UUID | None = None
-
-
-class ListedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event as far as a line tells of it."""
-
-    id: uuid.UUID
-    source: str
-    verdict: Verdict
-    reason_code: str | None
-    reason: str | None
-    event_type: str | None
-    size: int
-    received_at: dt.datetime
-    runs: list[RunOfEvent] = []
-    has_more_runs: bool = False
 
 
 def filtered(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that choose events, and what the API calls them as `which`, without those not given.
-
-    An `until` or `since` is a time in RFC 3339.
-    """
+    """Give a command the options that choose events; those given reach it as the API's filter `which`."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> None:

@@ -1,21 +1,19 @@
 """`penstock events`: every delivery that came, what became of it and why."""
 
-import datetime as dt
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import rich_click as click
 
 from gateway.cli import replaying, tailing
 from gateway.cli.client import path, read
-from gateway.cli.event_lists import COLUMNS, ListedEvent, filtered, row
+from gateway.cli.event_lists import COLUMNS, filtered, row
 from gateway.cli.explaining import Step, describe_steps
 from gateway.cli.options import Session, connected
 from gateway.cli.output import Column, Fields, Format, Lines, Listing, Output, Part, json_text, size
 from gateway.cli.saving import save
+from schemas.events import BodyPreview, InspectedEvent
 
 _HEADER_COLUMNS = (Column("header"), Column("value"))
 _TIMING_COLUMNS = (Column("check"), Column("microseconds", "number"))
@@ -28,41 +26,6 @@ _RUN_COLUMNS = (
     Column("item", "number"),
     Column("id"),
 )
-
-
-class _Preview(msgspec.Struct, frozen=True):
-    """The beginning of a body, read as what it is."""
-
-    format: str
-    value: Any = None
-    truncated: bool = False
-
-
-class _Duplicate(msgspec.Struct, frozen=True):
-    id: uuid.UUID
-    reason_code: str
-    size: int
-    received_at: dt.datetime
-
-
-class _Event(ListedEvent, frozen=True, kw_only=True):
-    """An event with all that is known of it."""
-
-    schedule_id: uuid.UUID
-    dedupe_key: str | None
-    content_type: str
-    kind: str
-    deliveries: int
-    conflicts: int
-    headers: dict[str, str]
-    query: str
-    timings: dict[str, int]
-    observed: str | None
-    duplicate_of: uuid.UUID | None
-    sha256: str = ""
-    replays: int = 0
-    duplicates: tuple[_Duplicate, ...] = ()
-    body_preview: _Preview | None = None
 
 
 class _Explanation(msgspec.Struct, frozen=True):
@@ -124,7 +87,7 @@ def show(session: Session, *, event_id: str, body: bool, file: Path | None) -> N
             session.output.note(f"{file.stat().st_size:,} bytes in {file}")
         return
     raw = session.client.fetch("GET", path("events", event_id))
-    session.output.record(raw, lambda: list(_describe(read(raw, _Event), session.output)))
+    session.output.record(raw, lambda: list(_describe(read(raw, InspectedEvent), session.output)))
 
 
 @events.command()
@@ -136,10 +99,11 @@ def explain(session: Session, *, event_id: str) -> None:
     session.output.record(raw, lambda: describe_steps(read(raw, _Explanation).steps))
 
 
-def _describe(event: _Event, output: Output) -> Iterator[Part]:
+def _describe(event: InspectedEvent, output: Output) -> Iterator[Part]:
     yield Fields(_facts(event, output))
-    yield Listing(_HEADER_COLUMNS, list(event.headers.items()), "header")
-    yield Listing(_TIMING_COLUMNS, [[check, str(took)] for check, took in event.timings.items()], "timing")
+    yield Listing(_HEADER_COLUMNS, list(read(event.headers, dict[str, str]).items()), "header")
+    timings = read(event.timings, dict[str, int])
+    yield Listing(_TIMING_COLUMNS, [[check, str(took)] for check, took in timings.items()], "timing")
     if event.runs:
         yield Listing(_RUN_COLUMNS, list(_run_rows(event)), "run")
     if event.duplicates:
@@ -148,11 +112,11 @@ def _describe(event: _Event, output: Output) -> Iterator[Part]:
             for found in event.duplicates
         ]
         yield Listing(_DUPLICATE_COLUMNS, rows, "duplicate")
-    if event.body_preview and event.body_preview.format != "none":
+    if event.body_preview.format != "none":
         yield Lines("body", tuple(_preview_lines(event.body_preview)))
 
 
-def _facts(event: _Event, output: Output) -> tuple[tuple[str, str], ...]:
+def _facts(event: InspectedEvent, output: Output) -> tuple[tuple[str, str], ...]:
     others = f", {event.conflicts} with another body" if event.conflicts else ""
     return (
         ("event", str(event.id)),
@@ -170,18 +134,16 @@ def _facts(event: _Event, output: Output) -> tuple[tuple[str, str], ...]:
         ("received", output.moment(event.received_at)),
         ("content type", event.content_type),
         ("body", f"{event.kind}, {size(event.size)}"),
-        ("sha256", event.sha256),
+        ("sha256", event.sha256 or ""),
         ("query", event.query),
     )
 
 
-def _run_rows(event: _Event) -> Iterator[list[str]]:
+def _run_rows(event: InspectedEvent) -> Iterator[list[str]]:
     for run in event.runs:
-        item = "" if run.item is None else str(run.item)
-        yield [f"#{run.number}", run.state, run.pipeline_id, run.origin, item, str(run.id)]
+        yield [f"#{run.number}", run.state, run.pipeline_id, run.origin, str(run.item), str(run.id)]
 
 
-def _preview_lines(preview: _Preview) -> list[str]:
-    is_text = isinstance(preview.value, str) and preview.format != "json"
-    text = preview.value if is_text else json_text(msgspec.json.encode(preview.value), indent=2)
-    return [*str(text).splitlines(), *(["(cut off; --body shows all)"] if preview.truncated else [])]
+def _preview_lines(preview: BodyPreview) -> list[str]:
+    text = json_text(preview.value, indent=2) if preview.format == "json" else read(preview.value, str)
+    return [*text.splitlines(), *(["(cut off; --body shows all)"] if preview.truncated else [])]

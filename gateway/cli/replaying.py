@@ -1,6 +1,5 @@
 """`penstock events replay`: send events in again, one, several or many, after a look at what would be different."""
 
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,13 +10,12 @@ from gateway.cli.client import Client, path, read
 from gateway.cli.event_lists import filtered
 from gateway.cli.options import Session, confirm, connected
 from gateway.cli.output import Column, Fields, Listing, Part
-from gateway.cli.replays import Replay, await_replay, describe_replay
+from gateway.cli.replays import await_replay, describe_replay
 from gateway.cli.runs import await_all
 from schemas.errors import Conflict
-from schemas.runs import RunRef
+from schemas.replays import Comparison, Replay, ReplayAnswer, ReplayMode, ReplayPreview
 from schemas.states import Verdict
 
-MODES = ("as_was", "today")
 _COLUMNS = (Column("verdict", "state"), Column("reason"), Column("runs"), Column("event"))
 _DIFFERENCE_COLUMNS = (Column("item", "number"), Column("place"), Column("then"), Column("now"))
 _COMPARED_COLUMNS = (
@@ -30,59 +28,16 @@ _COMPARED_COLUMNS = (
 )
 
 
-class _Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one event that was sent in again."""
-
-    event_id: uuid.UUID
-    verdict: Verdict
-    reason: str | None
-    runs: list[RunRef]
-
-
-class _Judged(msgspec.Struct, frozen=True):
-    verdict: Verdict
-    reason: str | None = None
-
-
-class _Difference(msgspec.Struct, frozen=True):
-    pointer: str
-    then: msgspec.Raw = msgspec.Raw(b"")
-    now: msgspec.Raw = msgspec.Raw(b"")
-
-
-class _ComparedRun(msgspec.Struct, frozen=True):
-    item: int
-    differences: list[_Difference]
-
-
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay of one event would change; without a verdict it cannot be replayed."""
-
-    event_id: uuid.UUID
-    mode: str
-    schedule_id: uuid.UUID | None
-    was: _Judged
-    verdict: Verdict | None
-    reason: str | None
-    run_count: int
-    runs: list[_ComparedRun]
-
-
-class _Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay of many would do; `events` are the first of them."""
-
-    count: int
-    is_complete: bool
-    by_verdict: dict[str, int]
-    events: list[Comparison]
-
-
 @click.command()
 @click.argument("event_ids", metavar="[ID]...", nargs=-1)
 @filtered
 @click.option("--limit", type=click.IntRange(min=1), help="With a filter: so many at most, the oldest first.")
 @click.option("--rate", type=click.IntRange(1, 1000), help="With a filter: so many a second.  [default: 10]")
-@click.option("--mode", type=click.Choice(MODES), help="With the variables of then, or by today's rules.")
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in ReplayMode]),
+    help="With the variables of then, or by today's rules.",
+)
 @click.option("--to", metavar="SCHEDULE", help="To another schedule.")
 @click.option("--dry-run", is_flag=True, help="Only count them, and show what would be different.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="With a filter: see it through.")
@@ -136,7 +91,7 @@ def _replay_each(
         _print_comparisons(session, list(raws))
         return
     done = list(raws)
-    replayed = [read(raw, _Replayed) for raw in done]
+    replayed = [read(raw, ReplayAnswer) for raw in done]
     if not (follow and session.output.is_json):
         session.output.listing(map(msgspec.Raw, done), _COLUMNS, _row)
     turned_away = [one for one in replayed if one.verdict is not Verdict.ACCEPTED]
@@ -154,7 +109,7 @@ def _post(client: Client, event_id: str, body: dict[str, Any]) -> bytes:
 def _replay_many(session: Session, body: dict[str, Any], *, dry_run: bool, wait: bool, yes: bool) -> None:
     client, output = session.client, session.output
     raw = client.fetch("POST", path("events", "replay"), body=body | {"dry_run": True})
-    preview = read(raw, _Preview)
+    preview = read(raw, ReplayPreview)
     if dry_run:
         output.record(raw, lambda: list(_describe_preview(preview)))
         return
@@ -177,7 +132,7 @@ def _print_comparisons(session: Session, raws: Sequence[bytes]) -> None:
 
 
 def _row(raw: msgspec.Raw) -> list[str]:
-    one = read(raw, _Replayed)
+    one = read(raw, ReplayAnswer)
     return [one.verdict, one.reason or "", " ".join(f"#{run.number}" for run in one.runs), str(one.event_id)]
 
 
@@ -185,7 +140,7 @@ def _describe_comparison(found: Comparison) -> Iterator[Part]:
     yield Fields(
         (
             ("event", str(found.event_id)),
-            ("mode", found.mode),
+            ("mode", found.mode or ""),
             ("schedule", str(found.schedule_id or "")),
             ("was", f"{found.was.verdict}{_because(found.was.reason)}"),
             ("would be", f"{found.verdict or 'not replayed'}{_because(found.reason)}"),
@@ -193,7 +148,7 @@ def _describe_comparison(found: Comparison) -> Iterator[Part]:
         )
     )
     rows = [
-        [str(run.item), place.pointer, bytes(place.then).decode(), bytes(place.now).decode()]
+        [str(run.item), place.pointer, _value(place.then), _value(place.now)]
         for run in found.runs
         for place in run.differences
     ]
@@ -201,7 +156,7 @@ def _describe_comparison(found: Comparison) -> Iterator[Part]:
         yield Listing(_DIFFERENCE_COLUMNS, rows, "difference")
 
 
-def _describe_preview(preview: _Preview) -> Iterator[Part]:
+def _describe_preview(preview: ReplayPreview) -> Iterator[Part]:
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in preview.by_verdict.items())
     yield Fields((("events", _count(preview)), ("verdicts", verdicts)))
     if preview.events:
@@ -214,10 +169,15 @@ def _compared_row(found: Comparison) -> list[str]:
     return [*judged, str(found.run_count), " ".join(places), str(found.event_id)]
 
 
+def _value(value: Any) -> str:
+    """Show one side of a difference as JSON; nothing where that side lacks the place."""
+    return "" if value is msgspec.UNSET else msgspec.json.encode(value).decode()
+
+
 def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-def _count(preview: _Preview) -> str:
+def _count(preview: ReplayPreview) -> str:
     events = "1 event" if preview.count == 1 else f"{preview.count:,} events"
     return events if preview.is_complete else f"more than {events}"

@@ -1,8 +1,6 @@
 """`penstock replays`: where replays of many events stand, and how to stop one."""
 
-import datetime as dt
 import time
-import uuid
 from contextlib import nullcontext
 
 import msgspec
@@ -11,9 +9,9 @@ import rich_click as click
 from gateway.cli.client import path, read
 from gateway.cli.options import Session, connected
 from gateway.cli.output import Column, Fields, Format, Lines, Output, Part, json_text
+from schemas.replays import Replay, ReplayState
 
 POLL_S = 0.5
-STATES = ("running", "completed", "cancelled")
 _COLUMNS = (
     Column("#", "number"),
     Column("state", "state"),
@@ -25,39 +23,13 @@ _COLUMNS = (
 )
 
 
-class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """A replay of one event or of many; `progress` is between 0 and 1, if it is known."""
-
-    id: uuid.UUID
-    number: int
-    requested_by: str | None
-    event_id: uuid.UUID | None
-    filter: dict[str, str] | None
-    mode: str | None
-    schedule_id: uuid.UUID | None
-    rate_per_s: float | None
-    limit: int | None
-    state: str
-    expected: int | None
-    progress: float | None
-    events: int
-    accepted: int
-    filtered: int
-    rejected: int
-    handshake: int
-    skipped: int
-    runs: int
-    created_at: dt.datetime
-    finished_at: dt.datetime | None
-
-
 @click.group()
 def replays() -> None:
     """See where replays stand, and stop them; an ID is a replay's id or its number."""
 
 
 @replays.command()
-@click.option("--state", type=click.Choice(STATES), help="Only those in this state.")
+@click.option("--state", type=click.Choice([state.value for state in ReplayState]), help="Only those in this state.")
 @connected
 def ls(session: Session, *, state: str | None) -> None:
     """List replays, newest first."""
@@ -66,7 +38,7 @@ def ls(session: Session, *, state: str | None) -> None:
     def row(item: msgspec.Raw) -> list[str]:
         found = read(item, Replay)
         counts = [str(found.number), found.state, str(found.events), str(found.runs)]
-        return [*counts, output.moment(found.created_at), found.requested_by or "", str(found.id)]
+        return [*counts, output.moment(found.created_at), found.requested_by, str(found.id)]
 
     if not output.listing(session.client.pages(path("replays"), query={"state": state}, limit=None), _COLUMNS, row):
         output.note("No replays. Make one: penstock events replay --help")
@@ -111,7 +83,7 @@ def await_replay(session: Session, found: Replay) -> bytes:
                 reached = round((now.progress or 0) * 1000)
                 shown.update(reached - at)
                 at = reached
-            if now.state != "running":
+            if now.state is not ReplayState.RUNNING:
                 return raw
             time.sleep(POLL_S)
 
@@ -122,12 +94,12 @@ def describe_replay(found: Replay, output: Output) -> list[Part]:
     pairs = (
         ("replay", str(found.number)),
         ("id", str(found.id)),
-        ("by", found.requested_by or ""),
+        ("by", found.requested_by),
         ("state", found.state),
         ("event", str(found.event_id or "")),
         ("mode", found.mode or "as it was, or by today's rules what did not run"),
         ("to schedule", str(found.schedule_id or "")),
-        ("rate", "" if found.rate_per_s is None else f"{found.rate_per_s:g} a second"),
+        ("rate", f"{found.rate_per_s} a second"),
         ("limit", "" if found.limit is None else str(found.limit)),
         ("events", f"{found.events:,}" + (f" of {found.expected:,}" if found.expected is not None else "")),
         ("became", ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)),

@@ -160,7 +160,8 @@ def _state_of(source: Source, schedule: Schedule, needs: Sequence[Sequence[str]]
         yield f"Its source is {schedule.source}: what {source.title} sends would be read as that."
     for name in config.__struct_fields__:
         if value := getattr(config, name):
-            yield f"{name}: {f'{len(value)} set' if name == 'secrets' else msgspec.json.encode(value).decode()}"
+            shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            yield f"{name}: {f'{len(value)} set' if name == 'secrets' else shown}"
     if needs and not any(all(getattr(config, name) for name in names) for names in needs):
         yield f"It lacks {_alternatives(needs)}: every delivery is refused."
 

@@ -9,10 +9,11 @@ import msgspec
 import rich_click as click
 
 from gateway.cli.client import LONGEST_PAUSE_S, PAGE_SIZE, Client, path, read
-from gateway.cli.event_lists import ListedEvent, filtered, row
+from gateway.cli.event_lists import filtered, row
 from gateway.cli.options import Session, connected
 from gateway.cli.output import STATE_STYLES, Format, Output, clean
 from schemas.errors import Unavailable
+from schemas.events import ListedEvent
 from schemas.ids import moment_of
 
 POLL_S = 1.0
