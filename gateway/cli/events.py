@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import rich_click as click
 
 from gateway.cli import replaying, tailing
 from gateway.cli.client import path, read
 from gateway.cli.event_lists import COLUMNS, filtered, row
-from gateway.cli.explaining import Step, describe_steps
+from gateway.cli.explaining import Explanation, describe_explanation
 from gateway.cli.options import Session, connected
 from gateway.cli.output import Column, Fields, Format, Lines, Listing, Output, Part, json_text, size
 from gateway.cli.saving import save
@@ -26,10 +25,6 @@ _RUN_COLUMNS = (
     Column("item", "number"),
     Column("id"),
 )
-
-
-class _Explanation(msgspec.Struct, frozen=True):
-    steps: list[Step]
 
 
 @click.group()
@@ -96,7 +91,7 @@ def show(session: Session, *, event_id: str, body: bool, file: Path | None) -> N
 def explain(session: Session, *, event_id: str) -> None:
     """Say step by step why an event did or did not run, with the value of each part of the expressions."""
     raw = session.client.fetch("GET", path("events", event_id, "explain"))
-    session.output.record(raw, lambda: describe_steps(read(raw, _Explanation).steps))
+    session.output.record(raw, lambda: describe_explanation(read(raw, Explanation)))
 
 
 def _describe(event: InspectedEvent, output: Output) -> Iterator[Part]:

@@ -38,6 +38,7 @@ def tail(session: Session, *, which: dict[str, str], last: int) -> None:
         raise click.UsageError("What comes has no --since and --until; --last begins with some of before.")
     output = session.output
     items = _watch(Newcomers(session.client, which), output, last=last)
+    output.note("Waiting for events; Ctrl-C ends it.")
     if output.form is Format.TABLE:
         _print_lines(output, items)
     else:
