@@ -159,11 +159,15 @@ def read_bytes(file: str, reader: str) -> bytes:
 
 def read_secret(given: str | None, reader: str, variable: str) -> str:
     """Find a secret: TEXT, `@FILE` or `-` of an option, else the environment's; empty when there is none."""
+    if given is None:
+        return _environment_secret(os.environ, variable) or ""
     if given == "-":
-        return read_stdin(reader).strip("\r\n")
-    if given and given.startswith("@"):
-        return _read_text(Path(given[1:]), f"{reader} names").strip("\r\n")
-    return given or _environment_secret(os.environ, variable) or ""
+        given = read_stdin(reader)
+    elif given.startswith("@"):
+        given = _read_text(Path(given[1:]), f"{reader} names")
+    if not given.strip("\r\n"):
+        raise click.BadParameter("It is empty.", param_hint=reader)
+    return given.strip("\r\n")
 
 
 def _take_stdin(reader: str) -> None:

@@ -132,6 +132,7 @@ def a_run(**changes: Any) -> dict[str, Any]:
         "parent_id": None,
         "resumed_from": None,
         "backfill_id": None,
+        "replay_id": None,
         "queue": "default",
         "passed_sla": False,
         "callback_url": None,

@@ -209,6 +209,7 @@ def test_the_url_that_is_signed_is_the_one_that_is_called(penstock: Penstock) ->
         (["7", "-H", "a: b\r\nc: d"], "is not NAME:VALUE"),
         (["7", "-d", "none"], "none cannot be read"),
         (["7", "-d", "-", "--secret", "-"], "cannot both read standard input"),
+        (["7", "--secret", ""], "It is empty"),
         (["7", "--timeout", "3"], "--timeout needs --follow"),
         (["7", "--raw"], "need --show"),
         (["7", "--follow", "--dry-run"], "--follow needs a delivery"),
@@ -221,7 +222,7 @@ def test_the_url_that_is_signed_is_the_one_that_is_called(penstock: Penstock) ->
 def test_wrong_usage_exits_2_and_sends_nothing(
     arguments: list[str], message: str, server: CannedGateway, penstock: Penstock, hook: str
 ) -> None:
-    result = penstock("send", *arguments, PENSTOCK_SENDER_SECRET=SECRET)
+    result = penstock("send", *arguments, stdin=SECRET, PENSTOCK_SENDER_SECRET=SECRET)
     assert result.exit_code == 2, result.output
     assert message in " ".join(result.stderr.replace("│", "").split())
     assert all(asked.method == "GET" for asked in server.asked)
