@@ -128,7 +128,7 @@ async def test_a_dry_run_says_what_would_become_of_it_and_keeps_nothing(
     assert (sent.exit_code, sent.stderr) == (0, "")
     rows = [line.split("\t") for line in sent.stdout.splitlines()]
     assert rows[:2] == [["answer", "200 OK"], ["status", "accepted"]]
-    assert ["step", "signature", f"verified as source {name}"] in rows
+    assert ["step", "signature", f"verified as source {name}", ""] in rows
     assert (await shared.client.get("/v1/events", params={"schedule_id": schedule})).json()["items"] == []
 
 
