@@ -59,32 +59,26 @@ for _command in (logs.logs, outputs.preview, outputs.profile, outputs.output):
 
 
 @runs.command()
-@click.option("--pipeline", help="Only runs of this pipeline.")
+@click.option("--pipeline", "pipeline_id", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
-@click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--schedule", "schedule_id", help="Only runs that this schedule started.")
 @click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Only runs that exist for this.")
 @click.option("--q", metavar="TEXT", help="Only runs with this text in their event, note or run_key.")
 @click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
 @click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
-@click.option("--backfill", help="Only runs of this backfill.")
-@click.option("--replay", metavar="ID", help="Only runs of this replay.")
+@click.option("--backfill", "backfill_id", help="Only runs of this backfill.")
+@click.option("--replay", "replay_id", metavar="ID", help="Only runs of this replay.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
 def ls(
     session: Session,
     *,
-    pipeline: str | None,
-    state: str | None,
-    schedule: str | None,
-    origin: str | None,
-    q: str | None,
     since: dt.datetime | None,
     until: dt.datetime | None,
-    backfill: str | None,
-    replay: str | None,
     limit: int,
     everything: bool,
+    **which: str | None,
 ) -> None:
     """List runs, newest first.
 
@@ -101,16 +95,7 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {
-        "pipeline_id": pipeline,
-        "state": state,
-        "schedule_id": schedule,
-        "backfill_id": backfill,
-        "replay_id": replay,
-        "origin": origin,
-        "q": q,
-    }
-    query |= {
+    query = which | {
         "created_after": since.isoformat() if since else None,
         "created_before": until.isoformat() if until else None,
     }

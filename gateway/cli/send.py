@@ -122,6 +122,8 @@ def send(session: Session, *, to: str, **given: Any) -> None:
     asked.check()
     target = _find_target(session.client, to, asked)
     request = _request(asked, target)
+    if target.schedule and target.schedule.source != request.source.name:
+        session.output.note(f"Schedule {to} is of source {target.schedule.source}, and reads what is sent as that.")
     if asked.show:
         _show(session.output, request, target, asked)
         return

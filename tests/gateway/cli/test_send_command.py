@@ -136,6 +136,12 @@ def test_without_a_secret_it_says_why_it_cannot_be_read(server: CannedGateway, p
     assert "PENSTOCK_SENDER_SECRET" in result.stderr
 
 
+def test_to_send_as_somebody_else_is_remarked(server: CannedGateway, penstock: Penstock, hook: str) -> None:
+    server.answers("POST", hook, ACCEPTED, status=202)
+    result = penstock("send", "7", "--source", "gitlab", "--secret", SECRET)
+    assert (result.exit_code, result.stderr) == (0, "Schedule 7 is of source github, and reads what is sent as that.\n")
+
+
 def test_a_schedule_without_secrets_needs_none(server: CannedGateway, penstock: Penstock, hook: str) -> None:
     server.answers("GET", "/v1/schedules/8", a_schedule(source="generic", source_config={}))
     result = penstock("send", "8", "--show", "--raw", "-H", "Idempotency-Key: 1", "-H", "X-Two:2")
