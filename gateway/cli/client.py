@@ -92,11 +92,8 @@ class Client:
         self.origin = _origin(_split(url))
         self.url = url.rstrip("/")
         self._key = key
+        self.has_key = bool(key)
         self._timeout = timeout
-
-    @property
-    def has_key(self) -> bool:
-        return bool(self._key)
 
     def request(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
         """Send a request, `body` as JSON, and return the parsed answer; None when it is empty."""
