@@ -1,7 +1,7 @@
 """`penstock send`: a request as a sender would make it, signed, to try a setup before the real sender does."""
 
 import datetime as dt
-import http
+import http.client
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -265,7 +265,7 @@ def _read(answer: Answer) -> Taken | None:
 
 
 def _describe(answer: Answer) -> list[Part]:
-    line = f"{answer.status} {http.HTTPStatus(answer.status).phrase}"
+    line = f"{answer.status} {http.client.responses.get(answer.status, '')}"
     taken = _read(answer)
     if taken is None:
         body = tuple(answer.content.decode(errors="replace").splitlines())

@@ -46,6 +46,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return self._tamper(plain, signed) if self.is_tampered else signed
 
     def _sign(self, plain: Incoming) -> Incoming:
+        schemes = () if self.source.is_optional else self.source.schemes
+        lacking = [[name for name in scheme.needs if not getattr(self.config, name)] for scheme in schemes]
+        if lacking and all(lacking):
+            ways = "; or ".join(dict.fromkeys(" and ".join(names) for names in lacking))
+            raise click.UsageError(
+                f"{self.source.title} signs what it sends, which takes {ways}: --secret gives a secret, a schedule "
+                "that has it or --source-config the rest. Or send without by --unsigned."
+            )
         try:
             return self.source.sign(plain, self.config)
         except Invalid as error:

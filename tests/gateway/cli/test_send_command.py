@@ -136,6 +136,13 @@ def test_without_a_secret_it_says_why_it_cannot_be_read(server: CannedGateway, p
     assert "PENSTOCK_SENDER_SECRET" in result.stderr
 
 
+def test_what_a_schedule_has_no_secret_for_cannot_be_signed(server: CannedGateway, penstock: Penstock) -> None:
+    server.answers("GET", "/v1/schedules/8", a_schedule(source_config={}))
+    result = penstock("send", "8")
+    assert (result.exit_code, result.stdout, len(server.asked)) == (2, "", 1)
+    assert "GitHub signs what it sends, which takes secrets" in " ".join(result.stderr.replace("│", "").split())
+
+
 def test_to_send_as_somebody_else_is_remarked(server: CannedGateway, penstock: Penstock, hook: str) -> None:
     server.answers("POST", hook, ACCEPTED, status=202)
     result = penstock("send", "7", "--source", "gitlab", "--secret", SECRET)
@@ -209,6 +216,8 @@ def test_the_url_that_is_signed_is_the_one_that_is_called(penstock: Penstock) ->
         (["https://x.example.org/v1/runs", "--source", "generic"], "must be that of a token"),
         (["https://x.example.org/hooks/7/pst_x?a=b", "--source", "generic"], "must be that of a token"),
         (["7", "--source", "nobody", "--token", "pst_x"], "There is no source 'nobody'; the sources are "),
+        (["https://x.example.org/hooks/7/pst_x", "--source", "discord"], "which takes public_key"),
+        (["https://x.example.org/hooks/7/pst_x", "--source", "hmac"], "which takes signature"),
         (["7", "--sample", "pull"], "GitHub has no sample 'pull'; its samples: push"),
         (["7", "-H", "no colon"], "'no colon' is not NAME:VALUE"),
         (["7", "-H", "a b: c"], "'a b: c' is not NAME:VALUE"),
