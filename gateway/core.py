@@ -18,6 +18,8 @@ from gateway.outputs import Outputs
 from gateway.overviews import Overviews
 from gateway.purging import Purging
 from gateway.registry import Registry
+from gateway.replayer import Replayer
+from gateway.replays import Replays
 from gateway.runs import Runs
 from gateway.tail import Tail
 from gateway.urls import Urls
@@ -55,6 +57,10 @@ class Core:
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
+        self.replayer = Replayer(self.db, self.doorbell, self.inspector)
+        self.replays = Replays(
+            self.db, self.doorbell, inspector=self.inspector, urls=self.urls, wake=self.replayer.wake
+        )
         self.explanations = Explanations(self.db)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
@@ -66,10 +72,13 @@ class Core:
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
         self.purging = Purging(self.db)
-        self.ingest = Ingest(
+        self.ingest = self._make_ingest()
+
+    def _make_ingest(self) -> Ingest:
+        return Ingest(
             self.db,
             self.doorbell,
-            settings,
+            self.settings,
             registry=self.registry,
             urls=self.urls,
             feed=self.feed,
@@ -84,11 +93,13 @@ class Core:
         await self.registry.start()
         await self.feed.start()
         self.ingest.start()
+        self.replayer.start()
         await self.listener.start()
 
     async def stop(self) -> None:
         """Answer what is under way, then disconnect."""
         await self.ingest.stop()
+        await self.replayer.stop()
         await self.doorbell.flush()
         await self.listener.stop()
         await self.feed.stop()
