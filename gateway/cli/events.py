@@ -10,7 +10,7 @@ from gateway.cli.client import path, read
 from gateway.cli.event_lists import COLUMNS, filtered, row
 from gateway.cli.explaining import Explanation, describe_explanation
 from gateway.cli.options import Session, connected
-from gateway.cli.output import Column, Fields, Format, Lines, Listing, Output, Part, json_text, size
+from gateway.cli.output import Column, Fields, Lines, Listing, Output, Part, json_text, size
 from gateway.cli.saving import save
 from schemas.events import BodyPreview, InspectedEvent
 
@@ -51,12 +51,10 @@ def ls(session: Session, *, which: dict[str, str], limit: int, everything: bool)
     penstock events ls --schedule 7 --q order-4711 --json
     """
     output = session.output
-    items = session.client.pages(path("events"), query=which, limit=None if everything else limit)
+    most = None if everything else limit
+    items = session.client.pages(path("events"), query=which, limit=most)
     count = output.listing(items, COLUMNS, lambda item: row(item, output))
-    if not count:
-        output.note("No events. Send one: penstock send SCHEDULE")
-    elif count == limit and not everything and output.form is Format.TABLE:
-        output.note(f"The newest {limit}; see more with --limit or --all.")
+    output.remark(count, most, "No events. Send one: penstock send SCHEDULE")
 
 
 @events.command()

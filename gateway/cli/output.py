@@ -139,6 +139,13 @@ class Output:
             count += 1
         return count
 
+    def remark(self, count: int, limit: int | None, nothing: str = "") -> None:
+        """Say under a list that it is empty or, when it has as many as its `limit`, that there may be more."""
+        if not count and nothing:
+            self.note(nothing)
+        elif count and count == limit and self.form is Format.TABLE:
+            self.note(f"The newest {limit}; see more with --limit or --all.")
+
     def data(self, line: str) -> None:
         """Print one line that is already in the right format."""
         click.echo(line)

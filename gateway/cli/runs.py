@@ -18,7 +18,6 @@ from gateway.cli.options import Ago, Session, connected
 from gateway.cli.output import (
     Column,
     Fields,
-    Format,
     Lines,
     Listing,
     Output,
@@ -99,13 +98,9 @@ def ls(
         "created_after": since.isoformat() if since else None,
         "created_before": until.isoformat() if until else None,
     }
-    count = output.listing(
-        session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
-    )
-    if not count:
-        output.note("No runs. Start one: penstock trigger PIPELINE")
-    elif count == limit and not everything and output.form is Format.TABLE:
-        output.note(f"The newest {limit}; see more with --limit or --all.")
+    most = None if everything else limit
+    count = output.listing(session.client.pages(path("runs"), query=query, limit=most), _COLUMNS, row)
+    output.remark(count, most, "No runs. Start one: penstock trigger PIPELINE")
 
 
 @runs.command()
