@@ -74,10 +74,14 @@ ALTER TABLE event_keys
 
 ALTER TABLE runs ADD event_item bytea;
 
--- 4. The inspector's lists. Nothing of this is written for a delivery that is accepted.
+-- 4. The inspector's lists, of which nothing is written for a delivery that is accepted, and its stream.
 
 CREATE INDEX events_by_reason ON events (reason_code, id) WHERE reason_code IS NOT NULL;
 CREATE INDEX events_by_first ON events (duplicate_of, id) WHERE duplicate_of IS NOT NULL;
+
+-- Events have their place in the cursor of /v1/stream as well: (xid, id, 0).
+ALTER TABLE events ADD xid xid8 NOT NULL DEFAULT pg_current_xact_id();
+CREATE INDEX events_in_order ON events (xid);
 
 -- 5. Replays: of one event, or of all that a filter finds, the oldest first. Whichever gateway takes a step moves the cursor
 -- in the transaction that writes the runs of that step, so a gateway that dies costs nothing and repeats nothing.
