@@ -12,7 +12,7 @@ from gateway.cli.options import Session, confirm, connected
 from gateway.cli.output import Column, Fields, Listing, Part
 from gateway.cli.replays import await_replay, describe_replay
 from gateway.cli.runs import await_all
-from schemas.errors import Conflict
+from schemas.errors import Conflict, NotFound, PenstockError
 from schemas.replays import Comparison, Replay, ReplayAnswer, ReplayMode, ReplayPreview
 from schemas.states import Verdict
 
@@ -86,14 +86,21 @@ def replay(
 def _replay_each(
     session: Session, event_ids: Sequence[str], how: dict[str, Any], *, dry_run: bool, follow: bool
 ) -> None:
-    raws = (_post(session.client, event_id, how | {"dry_run": dry_run}) for event_id in event_ids)
-    if dry_run:
-        _print_comparisons(session, list(raws))
-        return
-    done = list(raws)
-    replayed = [read(raw, ReplayAnswer) for raw in done]
-    if not (follow and session.output.is_json):
+    done: list[bytes] = []
+    failure: PenstockError | None = None
+    for event_id in event_ids:
+        try:
+            done.append(_post(session.client, event_id, how | {"dry_run": dry_run}))
+        except PenstockError as error:  # those before it are told first
+            failure = error
+            break
+    replayed = [] if dry_run else [read(raw, ReplayAnswer) for raw in done]
+    if dry_run and done:
+        _print_comparisons(session, done)
+    elif done and not (follow and session.output.is_json):
         session.output.listing(map(msgspec.Raw, done), _COLUMNS, _row)
+    if failure:
+        raise failure
     turned_away = [one for one in replayed if one.verdict is not Verdict.ACCEPTED]
     if follow:
         await_all(session, (run.id for one in replayed for run in one.runs), timeout=None)
@@ -114,8 +121,8 @@ def _replay_many(session: Session, body: dict[str, Any], *, dry_run: bool, wait:
         output.record(raw, lambda: list(_describe_preview(preview)))
         return
     if not preview.count:
-        output.note("No event is like that: nothing to replay.")
-    confirm(f"Replay {_count(preview)}?", yes=yes or not preview.count)
+        raise NotFound("No event is like that: there is nothing to replay.")
+    confirm(f"Replay {_count(preview)}?", yes=yes)
     begun = client.fetch("POST", path("events", "replay"), body=body)
     ended = await_replay(session, read(begun, Replay)) if wait else begun
     output.record(ended, lambda: describe_replay(read(ended, Replay), output))

@@ -239,6 +239,22 @@ def test_a_replay_that_became_no_run_exits_5_and_says_why(server: CannedGateway,
     assert result.stderr == (f"penstock: 1 of 2 became no run.\nEvent {EVENT_ID} is filtered: The filter is false.\n")
 
 
+def test_what_was_replayed_before_a_failure_is_told(server: CannedGateway, penstock: Penstock) -> None:
+    server.answers("POST", f"{EVENT}/replay", a_replayed_event(), status=202)
+    server.refuses("POST", f"{EVENT}/replay", 409, detail="Its body was not kept.")
+
+    result = penstock("events", "replay", EVENT_ID, EVENT_ID, EVENT_ID)
+
+    assert (result.exit_code, result.stderr) == (5, "penstock: Its body was not kept.\n")
+    assert (result.stdout, len(server.asked)) == (f"accepted\t\t#13\t{EVENT_ID}\n", 2)
+
+
+def test_nothing_to_replay_is_not_found_and_starts_nothing(server: CannedGateway, penstock: Penstock) -> None:
+    server.answers("POST", "/v1/events/replay", a_preview(count=0, by_verdict={}, events=[]))
+    result = penstock("events", "replay", "--source", "github")
+    assert (result.exit_code, result.stdout, len(server.asked)) == (3, "", 1)
+
+
 def test_a_dry_run_shows_then_and_now(server: CannedGateway, penstock: Penstock) -> None:
     server.answers("POST", f"{EVENT}/replay", a_comparison())
 
