@@ -1,13 +1,16 @@
 """Reading back what was delivered, and what became of it."""
 
+import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
 from gateway import delivery_ids
 from schemas import payload
+from schemas.errors import Conflict, NotFound, Unavailable
 from schemas.events import (
     BodyPreview,
     CausedRun,
@@ -18,6 +21,7 @@ from schemas.events import (
     ListedEvent,
     Oldest,
 )
+from schemas.objects import ObjectStore
 from schemas.pages import Found, Page
 from schemas.payload import Kind
 from schemas.states import Verdict
@@ -34,8 +38,9 @@ HEX_BYTES = 1 << 10
 class Inspector:
     """Reads events; of what was refused at the gate there is a sample."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, store: ObjectStore) -> None:
         self._db = db
+        self._store = store
 
     async def list_page(self, page: Page, which: EventFilter) -> Found[ListedEvent]:
         """Find the newest events, without their bodies."""
@@ -67,7 +72,7 @@ class Inspector:
     async def inspect(self, event_id: uuid.UUID) -> InspectedEvent:
         """Read all that is known of one event; raises NotFound."""
         event = await events.get(self._db, event_id)
-        stored = await self.body(event_id)
+        stored = await self._beginning(event_id)
         runs = await events.runs_of(self._db, event_id, limit=INSPECTED_RUNS + 1)
         replays = await events.count_replays(self._db, [event_id])
         return InspectedEvent(
@@ -81,8 +86,50 @@ class Inspector:
         )
 
     async def body(self, event_id: uuid.UUID) -> EventBody:
-        """Read the bytes of one event; raises NotFound."""
-        return await events.body(self._db, event_id)
+        """Read the bytes of one event, wherever they lie; raises what `body_in_pieces` raises."""
+        found = await events.body(self._db, event_id)
+        if found.object is None:
+            return found
+        return msgspec.structs.replace(found, body=b"".join([piece async for piece in self._fetch(event_id, found)]))
+
+    async def body_in_pieces(self, event_id: uuid.UUID) -> tuple[int, AsyncIterator[bytes]]:
+        """Read how many bytes an event has, and then the bytes piece by piece.
+
+        Raises NotFound, Unavailable, Conflict when they are damaged; that can be too late for an answer, but is always
+        before the last piece.
+        """
+        found = await events.body(self._db, event_id)
+        if found.object is None:
+            return len(found.body), _pieces(found.body)
+        rest = self._fetch(event_id, found)
+        return found.size, _pieces(await anext(rest), rest)
+
+    async def _fetch(self, event_id: uuid.UUID, found: EventBody) -> AsyncIterator[bytes]:
+        seen, last = hashlib.sha256(), b""
+        try:
+            async for piece in self._store.stream(found.object or ""):
+                seen.update(piece)
+                if last:
+                    yield last
+                last = piece
+        except NotFound:
+            raise NotFound(f"The body of event {event_id} is not in the object store any more.") from None
+        if seen.digest() != found.sha256:
+            raise Conflict(f"The body of event {event_id} is damaged: its bytes in the object store have changed.")
+        yield last
+
+    async def _beginning(self, event_id: uuid.UUID) -> EventBody:
+        """Read enough of a body to show what it begins with; nothing when the object store has or gives nothing."""
+        found = await events.body(self._db, event_id)
+        if found.object is None:
+            return found
+        read = b""
+        with suppress(NotFound, Unavailable):
+            async for piece in self._store.stream(found.object):
+                read += piece
+                if len(read) >= TEXT_BYTES:
+                    break
+        return msgspec.structs.replace(found, body=read, is_whole=False)
 
 
 def preview(stored: EventBody) -> BodyPreview:
@@ -127,3 +174,10 @@ def _listed(event: Event, runs: list[CausedRun], replays: int) -> ListedEvent:
 
 def _keys(which: EventFilter) -> list[str]:
     return [] if which.dedupe_key is None else delivery_ids.spellings(which.dedupe_key)
+
+
+async def _pieces(first: bytes, rest: AsyncIterator[bytes] | None = None) -> AsyncIterator[bytes]:
+    yield first
+    if rest is not None:
+        async for piece in rest:
+            yield piece

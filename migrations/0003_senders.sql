@@ -58,9 +58,11 @@ ALTER TABLE events
     ADD observed text,                         -- what `strict` would have refused it for
     ADD rules_id uuid,
     ADD duplicate_of uuid,
+    ADD object text,                           -- where a large body lies in the object store
     DROP CONSTRAINT events_verdict_check;
 UPDATE events SET size = length(body), reason_code = CASE verdict WHEN 'filtered' THEN 'paused' END;
 ALTER TABLE events
+    ADD CONSTRAINT a_body_is_in_one_place CHECK (object IS NULL OR body = ''),
     ADD CONSTRAINT a_verdict_is_known
         CHECK (verdict IN ('accepted', 'duplicate', 'filtered', 'handshake', 'rejected')),
     ADD CONSTRAINT a_duplicate_has_a_first CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
@@ -74,7 +76,14 @@ ALTER TABLE event_keys
 
 ALTER TABLE runs ADD event_item bytea;
 
--- 4. The inspector's lists, of which nothing is written for a delivery that is accepted, and its stream.
+-- 4. What a purge leaves to be deleted in the object store is a prefix: a run, an event, or all events of a day.
+
+ALTER TABLE discarded_runs RENAME TO discarded_objects;
+ALTER TABLE discarded_objects ALTER run_id TYPE text USING 'runs/' || run_id;
+ALTER TABLE discarded_objects RENAME run_id TO prefix;
+ALTER INDEX discarded_runs_due RENAME TO discarded_objects_due;
+
+-- 5. The inspector's lists, of which nothing is written for a delivery that is accepted, and its stream.
 
 CREATE INDEX events_by_reason ON events (reason_code, id) WHERE reason_code IS NOT NULL;
 CREATE INDEX events_by_first ON events (duplicate_of, id) WHERE duplicate_of IS NOT NULL;
@@ -83,7 +92,7 @@ CREATE INDEX events_by_first ON events (duplicate_of, id) WHERE duplicate_of IS 
 ALTER TABLE events ADD xid xid8 NOT NULL DEFAULT pg_current_xact_id();
 CREATE INDEX events_in_order ON events (xid);
 
--- 5. Replays: of one event, or of all that a filter finds, the oldest first. Whichever gateway takes a step moves the cursor
+-- 6. Replays: of one event, or of all that a filter finds, the oldest first. Whichever gateway takes a step moves the cursor
 -- in the transaction that writes the runs of that step, so a gateway that dies costs nothing and repeats nothing.
 
 CREATE TABLE replays (

@@ -28,7 +28,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """A delivery on its way into the database.
 
-    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event.
+    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event. A body
+    that lies in the object store is named by `object`, and `body` is empty.
     """
 
     event_id: uuid.UUID
@@ -54,6 +55,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     variables: msgspec.Raw
     queue: str
     items: tuple[PlannedRun, ...] | None = None
+    object: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -150,6 +152,7 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
     observed: str | None
     size: int
     body: bytes
+    object: str | None
     received_at: dt.datetime
     rules_id: uuid.UUID | None
     filter: str | None
@@ -219,10 +222,16 @@ class Oldest(msgspec.Struct, frozen=True):
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored bytes of an event; of a refused request only the beginning may be kept."""
+    """The stored bytes of an event, or where they lie in the object store.
+
+    Of a refused request only the beginning may be kept; then it is not whole.
+    """
 
     content_type: str
     body: bytes
+    object: str | None
+    size: int
+    sha256: bytes | None
     is_whole: bool
 
 

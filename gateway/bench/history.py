@@ -64,19 +64,18 @@ INSERT INTO schedules (id, pipeline_id, name, kind, source) SELECT md5(id)::uuid
 """
 _EVENTS = """
 INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, dedupe_key, duplicate_of, content_type,
-                    kind, headers, body, received_at)
+                    kind, headers, body, size, received_at)
 SELECT pg_temp.id('001', n, at), pg_temp.schedule(n, $5), CASE n % 5000 WHEN 0 THEN 'github' ELSE 'generic' END,
        CASE n % 1000 WHEN 1 THEN 'rejected' WHEN 4 THEN 'duplicate' ELSE 'accepted' END,
        CASE n % 1000 WHEN 1 THEN 'bad_signature' WHEN 4 THEN 'different_body' END,
        'order.made', CASE n % 1000 WHEN 2 THEN 'key:order-' || n WHEN 4 THEN 'key:order-' || n - 2 END,
        CASE n % 1000 WHEN 4 THEN pg_temp.id('001', n - 2, pg_temp.moment(n - 2, $3, $4)) END,
-       'application/json', 'json', '{"content-type": "application/json"}',
-       convert_to(
-           format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000),
-           'UTF8'
-       ), at
+       'application/json', 'json', '{"content-type": "application/json"}', body, length(body), at
 FROM generate_series($1::bigint, $2::bigint) n
 CROSS JOIN LATERAL pg_temp.moment(n, $3, $4) at
+CROSS JOIN LATERAL convert_to(
+    format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000), 'UTF8'
+) body
 """
 _KEYS = """
 INSERT INTO event_keys (schedule_id, dedupe_key, event_id, deliveries)

@@ -327,3 +327,20 @@ async def test_rules_that_read_what_is_not_stored_cannot_judge_again(shared: Pen
 
     assert "are not stored" in problem(await replayed(shared, event_id, mode="today"), 409, "conflict")
     assert (await replayed(shared, event_id)).status_code == 202
+
+
+async def test_a_body_in_the_object_store_is_shown_from_its_beginning_and_judged_whole(shared: Penstock) -> None:
+    hook = await shared.hook("quick")
+    body = json.dumps(["x" * 200_000, "y" * 200_000])
+    event_id = await delivered(shared, hook, body)
+    await change(shared, hook, split=True, filter="size(body) > 10")
+
+    event = await inspected(shared, event_id)
+    as_was = await replayed(shared, event_id)
+    today = await replayed(shared, event_id, mode="today")
+
+    assert event["body_preview"] == {"format": "text", "value": body[: 16 << 10], "truncated": True}
+    [run] = as_was.json()["runs"]
+    assert (await shared.ended(run["id"]))["event_variables"]["size"] == len(body)
+    runs = [await shared.ended(run["id"]) for run in today.json()["runs"]]
+    assert [(run["state"], run["event_variables"][:1]) for run in runs] == [("success", "x"), ("success", "y")]
