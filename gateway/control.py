@@ -105,8 +105,8 @@ class Control:
     async def requeue(self, run: Run, caller: Caller, *, is_whole: bool, note: str | None) -> Run:
         """Begin a run anew, as products do that know it by its old name: `Runs.named` finds the new one there.
 
-        Whole, or where it failed; one that is queued, or has nothing that failed, stays as it is. Raises Conflict while it
-        executes, and what `resume` and `rerun` raise.
+        Whole, or where it failed; one that is queued, or has nothing that failed, stays as it is. Raises Conflict while
+        it executes, and what `resume` and `rerun` raise.
         """
         if run.state is RunState.QUEUED or (run.state is RunState.SUCCESS and not is_whole):
             return run

@@ -43,10 +43,10 @@ class Runs:
     ) -> Run:
         """Queue a run.
 
-        `on_paused` is for products that answer for a paused pipeline in one way only, `once_per_date` for those in which
-        a logical date names one run. Raises NotFound, Invalid (params, or no such run as `triggered_by`), or Conflict
-        when the run_key is taken (`run_id` says by which) or the date (`same_date`), the pipeline is paused and rejects
-        (`is_paused`), or its file was never readable.
+        `on_paused` is for products that answer for a paused pipeline in one way only, `once_per_date` for those in
+        which a logical date names one run. Raises NotFound, Invalid (params, or no such run as `triggered_by`), or
+        Conflict when the run_key is taken (`run_id` says by which) or the date (`same_date`), the pipeline is paused
+        and rejects (`is_paused`), or its file was never readable.
         """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:

@@ -130,9 +130,9 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key, `states` any of several.
 
-    Of a range of time `..._after` belongs to it and `..._before` does not; a run `changed` when it was made, began, ended
-    or was marked. Patterns are those of SQL's ILIKE. `origins` and `name_pattern` look at the first of the runs that
-    repeat one another, and `is_newest` leaves out those that another one repeats.
+    Of a range of time `..._after` belongs to it and `..._before` does not; a run `changed` when it was made, began,
+    ended or was marked. Patterns are those of SQL's ILIKE. `origins` and `name_pattern` look at the first of the runs
+    that repeat one another, and `is_newest` leaves out those that another one repeats.
     """
 
     pipeline_id: str | None = None
@@ -183,7 +183,7 @@ class Sorting(msgspec.Struct, frozen=True):
 
 
 class RunName(msgspec.Struct, frozen=True, kw_only=True):
-    """What other products know a run by: the key, or else the id, of the first of those that it repeats; and its origin."""
+    """What other products know a run by: the key, or else the id, of the first of those that it repeats."""
 
     id: uuid.UUID
     first_id: uuid.UUID

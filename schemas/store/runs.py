@@ -1,5 +1,6 @@
 """The table `runs`, as callers of the API see it; what their owners write is in leases and ledger."""
 
+import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -110,6 +111,12 @@ async def newest_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, 
     return {row.pipeline_id: row for row in rows}
 
 
+async def states_of_dates(db: Db, pipeline_id: str, dates: Sequence[dt.datetime]) -> dict[dt.datetime, RunState]:
+    """Read where the newest run of each of these logical dates stands, if there is one."""
+    rows = await db.fetch(SQL["states_of_dates"], pipeline_id, dates)
+    return {row["logical_date"]: RunState(row["state"]) for row in rows}
+
+
 async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int) -> Found[uuid.UUID]:
     """Find the newest runs before the cursor `before` that match, looking at so many candidates and no more."""
     rows = await db.fetch(SQL["find"], *_asked(before, which, candidates=CANDIDATES, limit=limit))
@@ -119,7 +126,7 @@ async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int
 async def find_span(
     db: Db, span: Span, which: RunFilter, *, oldest_first: bool = False, order: Sequence[Sorting] = ()
 ) -> Counted[uuid.UUID]:
-    """Find a part of the newest MOST_COUNTED runs that match, and how many match; the newest come first by themselves."""
+    """Find a part of the newest MOST_COUNTED runs that match, and how many match; without an order the newest first."""
     asked = _asked(None, which, candidates=MOST_COUNTED, limit=MOST_COUNTED)
     sql = _span_sql(_OLDEST_FIRST if oldest_first else order, place=len(asked) + 1)
     row = await db.fetchrow(sql, *asked, span.offset + 1, span.offset + span.limit)
@@ -128,8 +135,9 @@ async def find_span(
 
 def _span_sql(order: Sequence[Sorting], *, place: int) -> str:
     terms = [f"{_SORTED_BY[one.by]} {'DESC' if one.is_descending else 'ASC'} NULLS LAST" for one in order]
+    sorting = ", ".join([*terms, "r.id DESC"])
     return f"""
-        SELECT count(*) AS total, (array_agg(r.id ORDER BY {", ".join([*terms, "r.id DESC"])}))[${place}:${place + 1}] AS ids
+        SELECT count(*) AS total, (array_agg(r.id ORDER BY {sorting}))[${place}:${place + 1}] AS ids
         FROM ({SQL["find"]}) AS found
         JOIN runs r ON r.id = found.id
         WHERE is_match

@@ -62,6 +62,13 @@ SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.st
 FROM unnest($1::text[]) AS wanted (pipeline_id)
 CROSS JOIN LATERAL (SELECT * FROM runs WHERE pipeline_id = wanted.pipeline_id ORDER BY id DESC LIMIT 1) r
 
+-- name: states_of_dates
+-- The newest run of each of these dates.
+SELECT DISTINCT ON (logical_date) logical_date, state
+FROM runs
+WHERE pipeline_id = $1 AND logical_date = ANY ($2::timestamptz[])
+ORDER BY logical_date, id DESC
+
 -- name: find
 -- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $4 of them,
 -- and the last of those is returned even when it does not match. `$1 = ...` is decided before a branch is begun, so that
