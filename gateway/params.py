@@ -1,9 +1,11 @@
 """Are these variables what the pipeline's params say? Asked before a run exists, by the published JSON Schema."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 
 from schemas.errors import FieldError, Invalid
 from schemas.pipelines import Pipeline
@@ -26,6 +28,31 @@ def check(variables: Mapping[str, Any], pipeline: Pipeline) -> None:
         raise Invalid(
             f"The variables are not what pipeline {pipeline.id} takes: {first.pointer}: {first.message}", errors=errors
         )
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """The first thing wrong with variables: of which variable, by which rule of which schema; a name is "" for all."""
+
+    name: str
+    message: str
+    rule: str
+    schema: Any
+    given: Any
+
+
+def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None:
+    """Find what `check` refuses, in more detail, for products that tell it."""
+    if pipeline.params_schema is None:
+        return None
+    for error in jsonschema_rs.validator_for(pipeline.params_schema).iter_errors(variables):
+        *path, rule = error.schema_path
+        schema = reduce(lambda inner, step: inner[step], path, pipeline.params_schema)
+        if rule == "required":
+            missing = next(name for name in schema["required"] if name not in variables)
+            return Fault(missing, "No value passed", rule, None, None)
+        name = str(error.instance_path[0]) if error.instance_path else ""
+        return Fault(name, error.message[:LONGEST_MESSAGE], str(rule), schema, error.instance)
+    return None
 
 
 def _describe(error: jsonschema_rs.ValidationError) -> FieldError:
