@@ -1,7 +1,6 @@
 """Are these variables what the pipeline's params say? Asked before a run exists, by the published JSON Schema."""
 
 from collections.abc import Mapping
-from functools import reduce
 from typing import Any
 
 import jsonschema_rs
@@ -46,7 +45,9 @@ def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None
         return None
     for error in jsonschema_rs.validator_for(pipeline.params_schema).iter_errors(variables):
         *path, rule = error.schema_path
-        schema = reduce(lambda inner, step: inner[step], path, pipeline.params_schema)
+        schema: Any = pipeline.params_schema
+        for step in path:
+            schema = schema[step]
         if rule == "required":
             missing = next(name for name in schema["required"] if name not in variables)
             return Fault(missing, "No value passed", rule, None, None)

@@ -93,9 +93,7 @@ def not_served(what: str) -> Refused:
 
 def disallowed_order(attribute: str) -> Refused:
     """Say that nothing is sorted by this attribute."""
-    return Refused(
-        f"Ordering with '{attribute}' is disallowed or the attribute does not exist on the model", status=400
-    )
+    return Refused(f"Ordering with '{attribute}' is disallowed or the attribute does not exist on the model")
 
 
 def dag_not_found(dag_id: str) -> Refused:

@@ -48,7 +48,7 @@ class Fields:
 
     def text(self, name: str, *, most: int | None = None) -> str | None:
         """Read a text, of at most so many characters."""
-        value = self._of(name, str, "string_type", "Input should be a valid string")
+        value: str | None = self._of(name, str, "string_type", "Input should be a valid string")
         if value is not None and most is not None and len(value) > most:
             message = f"String should have at most {most} characters"
             self._wrong("string_too_long", name, message, value, ctx={"max_length": most})

@@ -5,7 +5,7 @@ import binascii
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.dialects.airflow_v2.errors import disallowed_order, not_served, refuse_value
 from gateway.errors import Refused
@@ -132,9 +132,9 @@ def run_states(wanted: Sequence[str]) -> tuple[RunState, ...]:
     return tuple(ours for word in wanted for ours in _STATES[_word(word, DagRunState, "state")])
 
 
-def ranges(moment: Moment) -> dict[str, dt.datetime | None]:
+def ranges(moment: Moment) -> dict[str, Any]:
     """Read all ranges of time: a bound is exclusive for `_gt` and `_lt`."""
-    found: dict[str, dt.datetime | None] = {}
+    found: dict[str, Any] = {}
     for name, ours in _RANGES.items():
         step = _MILLISECOND if ours == "created" else _INSTANT
         above, below = _later(moment(f"{name}_gt"), step), _later(moment(f"{name}_lte"), step)

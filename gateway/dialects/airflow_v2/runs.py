@@ -134,7 +134,8 @@ async def patch_dag_run(
     mask = Parameters(request).texts("update_mask")
     named = await find_run(core, dag_id, run_id)
     if state is not None and (not mask or "state" in mask):
-        named = await _set_state(core, named, state, caller)
+        await _set_state(core, named, state, caller)
+        named = await find_run(core, dag_id, run_id)
     if given.has("note") and (not mask or "note" in mask):
         await core.control.annotate(named.run.id, note, caller)
     return wire.show_run(await find_run(core, dag_id, run_id))
@@ -146,12 +147,8 @@ async def clear_dag_run(
 ) -> wire.DagRun | wire.TaskInstances:
     """Begin a run anew under its dag_run_id, or, unless `dry_run` is false, say which blocks would be."""
     given = await Fields.read(request, core.settings.body_limit)
-    dry_run, only_failed, only_new = (
-        given.flag("dry_run", default=True),
-        given.flag("only_failed"),
-        given.flag("only_new"),
-    )
-    given.flag("run_on_latest_version")
+    dry_run, only_failed = given.flag("dry_run", default=True), given.flag("only_failed")
+    only_new, _ = given.flag("only_new"), given.flag("run_on_latest_version")
     note = given.text("note", most=NOTE_LIMIT)
     given.only(())
     given.refuse_wrong()
@@ -188,18 +185,13 @@ async def _expect_dag(core: Core, dag_id: str) -> str:
         raise Refused(f"The Dag with dag_id: `{dag_id}` was not found", status=404) from None
 
 
-async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Caller) -> NamedRun:
+async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Caller) -> None:
+    is_state = wire.RUN_STATES[named.run.state].value
     if state is NewState.QUEUED:
-        run = await core.control.requeue(
-            named.run, caller, is_whole=wire.RUN_STATES[named.run.state] == "success", note=None
-        )
-    elif wire.RUN_STATES[named.run.state] == state.value:
-        return named
-    else:
-        run = await core.control.mark(
-            str(named.run.id), Mark(state="success" if state is NewState.SUCCESS else "failed"), caller
-        )
-    return (await core.runs.name([run]))[0]
+        await core.control.requeue(named.run, caller, is_whole=is_state == NewState.SUCCESS, note=None)
+    elif is_state != state.value:
+        mark = Mark(state="success" if state is NewState.SUCCESS else "failed")
+        await core.control.mark(str(named.run.id), mark, caller)
 
 
 async def _show(core: Core, run: Run) -> wire.DagRun:

@@ -1,4 +1,4 @@
-"""What Airflow 3 takes for a trigger: which run ids there may be, which dates go together, what it says of wrong params."""
+"""What Airflow 3 takes for a trigger, and what it says of one that it does not take."""
 
 import datetime as dt
 import pprint
@@ -83,11 +83,13 @@ def of_wrong_params(variables: Mapping[str, Any], pipeline: Pipeline) -> Refused
         return None
     message = f"Invalid input for param {fault.name}: {fault.message}"
     if fault.schema is not None:
-        schema, given = (
-            textwrap.indent(pprint.pformat(part, width=_WIDTH), "    ") for part in (fault.schema, fault.given)
-        )
+        schema, given = _block(fault.schema), _block(fault.given)
         message += f"\n\nFailed validating '{fault.rule}' in schema:\n{schema}\n\nOn instance:\n{given}"
     return Refused(message)
+
+
+def _block(value: Any) -> str:
+    return textwrap.indent(pprint.pformat(value, width=_WIDTH, sort_dicts=False), "    ")
 
 
 def _check_run_id(run_id: str) -> None:
