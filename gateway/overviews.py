@@ -60,7 +60,7 @@ class Overviews:
         )
 
     async def totals(self, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
-        """Count the runs of each of these pipelines by their state; those that were deleted or purged still count."""
+        """Count the runs of each of these pipelines by their state; those that were deleted may still count."""
         return await tallies.totals(self._db, pipeline_ids)
 
     async def runners(self) -> list[RunnerState]:
