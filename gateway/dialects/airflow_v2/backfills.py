@@ -177,11 +177,9 @@ async def _all(core: Core, dag_id: str) -> list[Backfill]:
 
 
 async def _find(core: Core, backfill_id: str) -> Backfill:
-    if not (backfill_id.isascii() and backfill_id.isdigit()):
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise errors.unprocessable(errors.fault("int_parsing", ("path", "backfill_id"), message, backfill_id))
+    number = queries.integer(("path", "backfill_id"), backfill_id)
     try:
-        return await core.backfills.get(backfill_id)
+        return await core.backfills.get(str(number))
     except NotFound:
         raise Refused("Backfill not found", status=404) from None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from gateway.dialects.airflow_v2.errors import disallowed_order, not_served, refuse_value
+from gateway.dialects.airflow_v2.errors import disallowed_order, fault, not_served, refuse_value, unprocessable
 from gateway.errors import Refused
 from gateway.parameters import Parameters
 from schemas.pages import Span
@@ -17,6 +17,7 @@ from schemas.states import Origin, RunState
 E = TypeVar("E", bound=StrEnum)
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 100
+LONGEST_NUMBER = 10  # digits, of which Postgres' integers have no more
 Moment = Callable[[str], dt.datetime | None]
 _LAST = dt.datetime(9999, 12, 1, tzinfo=dt.UTC)
 _INSTANT = dt.timedelta.resolution
@@ -89,8 +90,10 @@ _ORIGINS: Mapping[DagRunType, tuple[Origin, ...]] = {
 
 
 def span(asked: Parameters) -> Span:
-    """Read `limit` and `offset`; raises Invalid."""
-    return Span.within(asked.integer("offset"), asked.integer("limit"), default=DEFAULT_LIMIT, largest=LARGEST_LIMIT)
+    """Read `limit` and `offset`; raises Refused."""
+    found = {name: asked.text(name) for name in ("offset", "limit")}
+    offset, limit = (None if text is None else integer(("query", name), text) for name, text in found.items())
+    return Span.within(offset, limit, default=DEFAULT_LIMIT, largest=LARGEST_LIMIT)
 
 
 def run_order(wanted: Sequence[str]) -> tuple[Sorting, ...]:
@@ -143,6 +146,18 @@ def ranges(moment: Moment) -> dict[str, Any]:
         found[f"{ours}_after"] = max(starts, default=None)
         found[f"{ours}_before"] = min(ends, default=None)
     return found
+
+
+def integer(place: tuple[str, str], text: str, *, least: int = 0) -> int:
+    """Read a number out of a path or a query; raises Refused that names the place."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < LONGEST_NUMBER):
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise unprocessable(fault("int_parsing", place, message, text))
+    if int(text) < least:
+        message = f"Input should be greater than or equal to {least}"
+        raise unprocessable(fault("greater_than_equal", place, message, text, ctx={"ge": least}))
+    return int(text)
 
 
 def to_cursor(offset: int) -> str:

@@ -1,5 +1,6 @@
 """`/api/v2/dags/{dag_id}/dagRuns`: trigger, list, read, patch, clear, delete and wait for runs."""
 
+import datetime as dt
 from collections.abc import AsyncGenerator
 from enum import StrEnum
 
@@ -50,18 +51,19 @@ class _Untyped(Stream):
 @post("/api/v2/dags/{dag_id:str}/dagRuns", guards=[may(Role.OPERATOR)], status_code=200)
 async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheCore) -> wire.DagRun:
     """Queue a run; one of a paused pipeline waits until that is unpaused."""
-    wanted = triggers.read_trigger(await Fields.read(request, core.settings.body_limit))
+    now = dt.datetime.fromtimestamp(core.registry.now_s(), dt.UTC)
+    trigger = triggers.read_trigger(await Fields.read(request, core.settings.body_limit), now=now)
     try:
         pipeline = await core.catalog.get_pipeline(dag_id)
     except NotFound:
         raise Refused(f"Dag with dag_id: '{dag_id}' not found", status=404) from None
-    begin = core.runs.trigger if wanted.trigger.run_key else core.runs.trigger_now
+    begin = core.runs.trigger if trigger.run_key else core.runs.trigger_now
     try:
-        run = await begin(dag_id, wanted.trigger, on_paused=OnPaused.QUEUE, once_per_date=True)
+        run = await begin(dag_id, trigger, on_paused=OnPaused.QUEUE, once_per_date=True)
     except Invalid as error:
-        raise triggers.of_wrong_params(wanted.trigger.variables, pipeline) or error from None
+        raise triggers.of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
-        raise triggers.of_conflict(error, pipeline, wanted.trigger) from None
+        raise triggers.of_conflict(error, pipeline, trigger) from None
     return await _show(core, run)
 
 

@@ -33,6 +33,7 @@ _ORDERS = {name: name for name in ("id", "state", "duration", "start_date", "end
     "task_display_name": "task_id",
     "queued_when": "queued_when",
 }
+_FILTERS = ("limit", "offset", "order_by", "state")
 _NDJSON = "application/x-ndjson"
 
 
@@ -105,7 +106,7 @@ async def get_log(
     asked = Parameters(request)
     map_index, attempt, after = (
         _map_index(asked.text("map_index")),
-        _try(try_number),
+        queries.integer(("path", "try_number"), try_number, least=1),
         queries.from_cursor(asked.text("token") or ""),
     )
     named = await find_run(core, dag_id, run_id)
@@ -126,13 +127,16 @@ async def _list(
         raise errors.not_served("The list of the task instances of several runs")
     asked = Parameters(request)
     span, states, order = queries.span(asked), asked.texts("state"), asked.texts("order_by")
+    for name in request.query_params:
+        if name not in _FILTERS:
+            raise errors.not_served(f"The filter {name}")
     for attribute in order:
         if attribute.lstrip("-") not in _ORDERS:
             raise errors.disallowed_order(attribute.lstrip("-"))
     found = await _show(core, await find_run(core, dag_id, run_id))
     if task_id is not None:
         found = [task for task in found if task.task_id == task_id and task.map_index != wire.UNMAPPED]
-    wanted = [task for task in found if not states or (task.state or "no_status") in states or "none" in states]
+    wanted = [task for task in found if not states or (task.state or "none") in states]
     wanted = wire.sorted_by([_translated(attribute) for attribute in order], wanted)
     return wire.TaskInstances(wanted[span.offset : span.offset + span.limit], len(wanted))
 
@@ -204,23 +208,7 @@ async def _encoded(pages: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[byt
 
 
 def _map_index(text: str | None) -> int:
-    return _integer("map_index", text, least=wire.UNMAPPED) if text is not None else wire.UNMAPPED
-
-
-def _try(text: str) -> int:
-    return _integer("try_number", text, least=1)
-
-
-def _integer(name: str, text: str, *, least: int) -> int:
-    place = ("path", name)
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        raise errors.unprocessable(errors.fault("int_parsing", place, message, text))
-    if int(text) < least:
-        message = f"Input should be greater than or equal to {least}"
-        raise errors.unprocessable(errors.fault("greater_than_equal", place, message, text, ctx={"ge": least}))
-    return int(text)
+    return wire.UNMAPPED if text is None else queries.integer(("path", "map_index"), text, least=wire.UNMAPPED)
 
 
 handlers = (

@@ -7,8 +7,6 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from gateway import params
 from gateway.dialects.airflow_v2.errors import duplicate, not_served, value_rejected
 from gateway.dialects.airflow_v2.fields import NOTE_LIMIT, Fields
@@ -24,6 +22,7 @@ _PATTERNS = (
     r"'^(?:manual|scheduled|asset_triggered)__(?:\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\+00:00)$'"
 )
 _WIDTH = 72
+_LENIENCE = dt.timedelta(minutes=1)  # for a client whose clock is ahead of ours
 _NAMES = (
     "dag_run_id",
     "data_interval_start",
@@ -36,15 +35,11 @@ _NAMES = (
 )
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A trigger as it was read; without a `run_key` the run is named by its moment."""
+def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
+    """Read the body of a trigger, whose run is named by its moment if it has no `run_key`; raises Refused.
 
-    trigger: Trigger
-    run_after: dt.datetime | None
-
-
-def read_trigger(given: Fields) -> Wanted:
-    """Read the body of a trigger; raises Refused."""
+    What can start does: a `run_after` that lies ahead is refused, a time schedule does that.
+    """
     run_id, note = given.text("dag_run_id"), given.text("note")
     conf, logical_date, run_after = given.mapping("conf"), given.moment("logical_date"), given.moment("run_after")
     bounds = given.moment("data_interval_start"), given.moment("data_interval_end")
@@ -61,8 +56,9 @@ def read_trigger(given: Fields) -> Wanted:
         raise value_rejected(f"note has {len(note)} characters; there may be {NOTE_LIMIT}")
     if run_id:
         _check_run_id(run_id)
-    trigger = Trigger(variables=conf, logical_date=logical_date, run_key=run_id or None, note=note or None)
-    return Wanted(trigger, run_after)
+    if run_after is not None and run_after > now + _LENIENCE:
+        raise not_served("A run_after that lies ahead")
+    return Trigger(variables=conf, logical_date=logical_date, run_key=run_id or None, note=note or None)
 
 
 def of_conflict(error: Conflict, pipeline: Pipeline, trigger: Trigger) -> PenstockError:

@@ -78,7 +78,10 @@ def look_around() -> None:
     call("version", lambda: airflow.VersionApi(client).get_version().version.partition("+")[0])
     call("health", lambda: airflow.MonitorApi(client).get_health().scheduler.status)
     call("dags", lambda: [dag.dag_id for dag in dags.get_dags(limit=3).dags])
-    call("dags of a pattern", lambda: [dag.dag_id for dag in dags.get_dags(dag_id_pattern="O%P", order_by=LAST_NAME_FIRST).dags])
+    call(
+        "dags of a pattern",
+        lambda: [dag.dag_id for dag in dags.get_dags(dag_id_pattern="O%P", order_by=LAST_NAME_FIRST).dags],
+    )
     call("dags that are paused", lambda: dags.get_dags(paused=True).total_entries)
     call("dag", lambda: dags.get_dag("noop").max_active_runs)
     call("unknown dag", lambda: dags.get_dag("nope"))
@@ -108,8 +111,16 @@ def read_runs() -> None:
     call("list of all", lambda: runs.get_dag_runs("~", state=["success"], run_type=["manual"]).total_entries > 0)
     call("list of an unknown dag", lambda: runs.get_dag_runs("nope"))
     call("list of a wrong state", lambda: runs.get_dag_runs("pyop", state=["nope"]))
-    call("batch", lambda: runs.get_list_dag_runs_batch("~", DAGRunsBatchBody(dag_ids=["pyop"], page_limit=1)).dag_runs[0].dag_id)
-    call("task instances", lambda: [[t.task_id, t.state.value, t.try_number] for t in tasks.get_task_instances("pyop", first).task_instances])
+    call(
+        "batch",
+        lambda: runs.get_list_dag_runs_batch("~", DAGRunsBatchBody(dag_ids=["pyop"], page_limit=1)).dag_runs[0].dag_id,
+    )
+    call(
+        "task instances",
+        lambda: [
+            [t.task_id, t.state.value, t.try_number] for t in tasks.get_task_instances("pyop", first).task_instances
+        ],
+    )
     call("task instance", lambda: tasks.get_task_instance("pyop", first, "hello").map_index)
     call("tries", lambda: [t.state.value for t in tasks.get_task_instance_tries("pyop", first, "again").task_instances])
     call("unknown task instance", lambda: tasks.get_task_instance("pyop", first, "nope"))
@@ -135,7 +146,10 @@ def change_runs() -> None:
     call("cleared", lambda: state_of(runs.clear_dag_run("patient", run_id, clear).actual_instance))
     call("run that was cleared", lambda: state_of(ended("patient", run_id)))
     call("its note", lambda: runs.get_dag_run("patient", run_id).note)
-    call("nothing to clear", lambda: runs.clear_dag_run("patient", run_id, DAGRunClearBody(only_failed=True)).actual_instance.total_entries)
+    call(
+        "nothing to clear",
+        lambda: runs.clear_dag_run("patient", run_id, DAGRunClearBody(only_failed=True)).actual_instance.total_entries,
+    )
     call("queued", lambda: state_of(runs.patch_dag_run("patient", run_id, DAGRunPatchBody(state="queued"))))
     call("run that was queued again", lambda: state_of(ended("patient", run_id)))
     call("listed once", lambda: [run.dag_run_id for run in runs.get_dag_runs("patient").dag_runs].count(run_id))
@@ -179,4 +193,4 @@ def wait_for_runs() -> None:
 
 for part in (look_around, trigger_runs, read_runs, change_runs, pause_and_backfill, wait_for_runs):
     part()
-print(json.dumps(results))
+sys.stdout.write(json.dumps(results))
