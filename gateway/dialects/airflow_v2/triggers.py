@@ -23,16 +23,6 @@ _PATTERNS = (
 )
 _WIDTH = 72
 _LENIENCE = dt.timedelta(minutes=1)  # for a client whose clock is ahead of ours
-_NAMES = (
-    "dag_run_id",
-    "data_interval_start",
-    "data_interval_end",
-    "logical_date",
-    "run_after",
-    "conf",
-    "note",
-    "partition_key",
-)
 
 
 def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
@@ -44,7 +34,6 @@ def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
     conf, logical_date, run_after = given.mapping("conf"), given.moment("logical_date"), given.moment("run_after")
     bounds = given.moment("data_interval_start"), given.moment("data_interval_end")
     partition_key = given.text("partition_key")
-    given.only(_NAMES)
     if (bounds[0] is None) != (bounds[1] is None):
         given.wrong_together(
             "Either both data_interval_start and data_interval_end must be provided or both must be None"

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -129,6 +130,16 @@ async def test_a_run_that_came_by_a_webhook_has_its_id_for_a_name(shared: Pensto
     assert (run["dag_run_id"], run["run_type"], run["triggered_by"]) == (run_id, "manual", "rest_api")
     listed = await read(shared, runs_of("quick", more=f"?order_by=-id&run_id_pattern={run_id}"))
     assert listed["dag_runs"] == [run]
+
+
+async def test_a_run_whose_key_fits_into_no_path_has_its_id_for_a_name(shared: Penstock, tmp_path: Path) -> None:
+    key = f"a/b {tmp_path.name}"
+    made = (await shared.client.post("/v1/pipelines/quick/runs", json={"run_key": key})).json()
+
+    found = await read(shared, runs_of("quick", more=f"?run_id_pattern={quote(key)}"))
+
+    assert [run["dag_run_id"] for run in found["dag_runs"]] == [made["id"]]
+    assert (await read(shared, runs_of("quick", made["id"])))["dag_run_id"] == made["id"]
 
 
 async def test_a_run_that_goes_on_elsewhere_keeps_its_name(shared: Penstock, tmp_path: Path) -> None:
