@@ -194,7 +194,7 @@ async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Calle
 
 
 async def _show(core: Core, run: Run) -> wire.DagRun:
-    return wire.show_run((await core.runs.name([run]))[0])
+    return wire.show_run(await core.runs.name(run))
 
 
 async def _lines(core: Core, run: Run, interval: float) -> AsyncGenerator[bytes]:

@@ -66,7 +66,7 @@ def of_wrong_params(variables: Mapping[str, Any], pipeline: Pipeline) -> Refused
     fault = params.find_fault(variables, pipeline)
     if fault is None:
         return None
-    message = f"Invalid input for param {fault.name}: {fault.message}"
+    message = f"Invalid input for param {fault.name}: {fault.message}".replace('"', "'")  # as Python writes texts
     if fault.schema is not None:
         schema, given = _block(fault.schema), _block(fault.given)
         message += f"\n\nFailed validating '{fault.rule}' in schema:\n{schema}\n\nOn instance:\n{given}"
