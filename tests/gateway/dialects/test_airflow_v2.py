@@ -37,9 +37,9 @@ async def read(shared: Penstock, path: str) -> Any:
     return answer.json()
 
 
-async def states(shared: Penstock, dag_id: str, run_id: str) -> AsyncIterator[str]:
+async def states(shared: Penstock, dag_id: str, run_id: str, *, interval: float = 60) -> AsyncIterator[str]:
     """Read the lines of `wait`."""
-    path = runs_of(dag_id, run_id, "/wait?interval=60")
+    path = runs_of(dag_id, run_id, f"/wait?interval={interval}")
     async with shared.client.stream("GET", path, timeout=60) as answer:
         assert "content-type" not in answer.headers
         async for line in answer.aiter_lines():
@@ -92,6 +92,18 @@ async def test_waiting_tells_each_state_when_it_comes(shared: Penstock) -> None:
 
     assert told[-2:] == ["running", "success"]
     assert told in (["queued", "running", "success"], ["running", "success"])
+
+
+async def test_waiting_tells_again_what_has_not_changed(shared: Penstock, paused: str) -> None:
+    run = await triggered(shared, paused)
+    waiting = states(shared, paused, run["dag_run_id"], interval=0.05)
+
+    assert [await anext(waiting) for _ in range(3)] == ["queued"] * 3
+
+    await shared.client.delete(runs_of(paused, run["dag_run_id"]))
+    while (state := await anext(waiting)) == "queued":
+        pass
+    assert state == "failed"
 
 
 async def test_waiting_for_a_queued_run_that_is_deleted_ends(shared: Penstock, paused: str) -> None:
