@@ -37,6 +37,7 @@ _HANDLERS = (
 def create_app(settings: Settings, draining: Draining) -> Litestar:
     """Build the application; nothing connects before its lifespan begins."""
     core = Core(settings)
+    spoken = dialects.discover().values()
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -53,14 +54,14 @@ def create_app(settings: Settings, draining: Draining) -> Litestar:
             await core.stop()
 
     app = Litestar(
-        [*_HANDLERS, *dialects.routers()],
+        [*_HANDLERS, *dialects.routers(spoken)],
         lifespan=[lifespan],
         dependencies={
             "core": Provide(lambda: core, sync_to_thread=False, use_cache=True),
             "caller": Provide(provide_caller, sync_to_thread=False),
             "draining": Provide(lambda: draining, sync_to_thread=False, use_cache=True),
         },
-        exception_handlers=exception_handlers(dialects.envelopes()),
+        exception_handlers=exception_handlers(dialects.envelopes(spoken)),
         request_max_body_size=MAX_BODY_LIMIT,
         openapi_config=openapi.CONFIG,
         logging_config=None,

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway import clocks, credentials, params, sources
+from gateway.rules import Rules
 from gateway.urls import Urls
 from schemas.audit import Action
 from schemas.errors import FieldError, Invalid, NotFound
@@ -48,7 +49,7 @@ class Catalog:
         self._changed = changed
 
     async def list_pipelines(self, page: Page, *, q: str | None) -> list[Pipeline]:
-        """Read pipelines by name."""
+        """Read pipelines by id."""
         found = await pipelines.list_page(self._db, page.after_text, q=q, limit=page.limit + 1)
         return [pipeline.masked() for pipeline in found]
 
@@ -64,16 +65,13 @@ class Catalog:
         which: PipelineFilter | None = None,
         backwards: bool = False,
     ) -> Counted[Pipeline]:
-        """Read a part of the pipelines by name, and how many there are."""
+        """Read a part of the pipelines by id, and how many there are."""
         found = await pipelines.list_span(self._db, span, q=q, which=which or PipelineFilter(), backwards=backwards)
         return Counted([pipeline.masked() for pipeline in found.items], found.total)
 
     async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:
         """Read the first pipeline that is spelled like this; raises NotFound."""
-        found = await pipelines.first_of(self._db, spellings)
-        if found is None:
-            raise NotFound(f"There is no pipeline {spellings[0]!r}.")
-        return found.masked()
+        return (await pipelines.first_of(self._db, spellings)).masked()
 
     async def patch_pipeline(self, pipeline_id: str, patch: PipelinePatch, caller: Caller) -> Pipeline:
         """Change what the patch names; raises NotFound or Invalid."""
@@ -97,12 +95,14 @@ class Catalog:
         new.source_config.unmasked()
         _check_source(new.source, new.source_config)
         try:
-            params.check(new.variables, await pipelines.get(self._db, new.pipeline_id))
+            pipeline = await pipelines.get(self._db, new.pipeline_id)
         except NotFound as error:
             raise Invalid(
                 f"There is no pipeline {new.pipeline_id!r}: `penstock pipelines ls` shows which there are.",
                 errors=(FieldError("/pipeline_id", error.message),),
             ) from None
+        params.check(new.variables, pipeline)
+        Rules.of(new).check(pipeline.params_schema)
         async with self._db.transaction() as transaction:
             schedule = await clocks.start(transaction, await schedules.create(transaction, new))
             details = {"pipeline_id": new.pipeline_id, "name": new.name, "kind": new.kind, "source": new.source}
@@ -141,6 +141,9 @@ class Catalog:
             changed = msgspec.structs.replace(old, **given)
             _check_source(changed.source, changed.source_config)
             clocks.check_changed(changed)
+            if given.keys() & {"filter", "mapping", "dedupe"}:
+                pipeline = await pipelines.get(transaction, old.pipeline_id)
+                Rules.of(changed).check(pipeline.params_schema)
             updated = await clocks.restart(transaction, old, await schedules.update(transaction, changed))
             if given:
                 await audit.record(
@@ -283,3 +286,5 @@ def _check_source(name: str, config: SourceConfig) -> None:
     if ways and not (source.is_optional and not given) and not any(given.issuperset(needs) for needs in ways):
         errors = tuple(FieldError(f"/source_config/{field}", "is missing") for field in dict.fromkeys(sum(ways, ())))
         raise Invalid(f"Source {name} signs what it sends: give what you set there.", errors=errors)
+    if source.check:
+        source.check(config)

@@ -27,7 +27,15 @@ _ONLY_TIME: dict[str, Any] = {
     "jitter_s": 0,
     "overlap": Overlap.ALLOW,
 }
-_ONLY_API: dict[str, Any] = {"source": "generic", "source_config": SourceConfig(), "body_limit": None}
+_ONLY_API: dict[str, Any] = {
+    "source": "generic",
+    "source_config": SourceConfig(),
+    "filter": None,
+    "mapping": {},
+    "dedupe": None,
+    "split": False,
+    "body_limit": None,
+}
 
 
 class Clocks:

@@ -8,6 +8,7 @@ from gateway.catalog import Catalog
 from gateway.clocks import Clocks
 from gateway.control import Control
 from gateway.dry_runs import DryRuns
+from gateway.explanations import Explanations
 from gateway.feed import Feed
 from gateway.ingest import Ingest
 from gateway.inspector import Inspector
@@ -54,6 +55,7 @@ class Core:
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.clocks = Clocks(self.db)
         self.inspector = Inspector(self.db)
+        self.explanations = Explanations(self.db)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)

@@ -16,15 +16,13 @@ from gateway.handling import AnyRequest, TheCore
 from gateway.ingest import NO_SUCH_HOOK, Arrival, Outcome
 from gateway.intake import header_map
 from gateway.prefer import wait_s
+from gateway.rules import Finding
 from gateway.sources import Reply
 from schemas.errors import NotFound
 from schemas.runs import RunRef
 
 TOKEN_HEADER = "x-penstock-token"  # noqa: S105 - a header's name
-_TOKEN_PARAMETERS = (
-    "access_token",
-    "token",
-)  # the first is RFC 6750's, which CloudEvents' Webhook specification asks for
+TOKEN_PARAMETER = "access_token"  # noqa: S105 - RFC 6750, section 2.3, which CloudEvents' Webhook specification asks for
 _GREETINGS = [HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS]
 _STATUS = {"accepted": 202, "duplicate": 200, "ignored": 200}
 _encode = msgspec.json.Encoder().encode
@@ -38,7 +36,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     runs: list[RunRef]
     reason: str | None = None
     dry_run: bool = False
-    steps: list[dict[str, str]] | None = None
+    steps: list[Finding] | None = None
 
 
 _ANSWERS = {
@@ -144,9 +142,8 @@ def _token_besides_the_path(headers: Mapping[str, str], query: dict[str, str]) -
         return credential.strip()
     if scheme.lower() == "basic":
         return _password(credential)
-    for name in _TOKEN_PARAMETERS:
-        if token := query.pop(name, ""):
-            return token
+    if token := query.pop(TOKEN_PARAMETER, ""):
+        return token
     raise NotFound(NO_SUCH_HOOK)
 
 

@@ -14,11 +14,13 @@ import msgspec
 import structlog
 
 from gateway import credentials, intake
+from gateway.documents import Documents
 from gateway.feed import Feed
 from gateway.incoming import Incoming
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
 from gateway.registry import Registry
+from gateway.rules import Finding
 from gateway.sources import Reply, discover
 from gateway.urls import Urls
 from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
@@ -28,7 +30,7 @@ from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
 from schemas.settings import MAX_BODY_LIMIT, Settings
-from schemas.states import RunState, Verdict
+from schemas.states import RunState, Verdict, VerificationMode
 from schemas.store import events, links, runs
 from schemas.store.db import Database
 
@@ -64,7 +66,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     runs: Sequence[RunRef] = ()
     reason: str | None = None
     reply: Reply | None = None
-    explanation: list[dict[str, str]] | None = None
+    explanation: list[Finding] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -94,6 +96,7 @@ class Ingest:
         self._urls = urls
         self._feed = feed
         self._metrics = metrics
+        self._documents = Documents(settings.outgoing_allow)
         self._signer = signer
         self._refusals = Refusals(db)
         self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
@@ -108,6 +111,7 @@ class Ingest:
         """Answer what is under way."""
         await self._commits.close()
         await self._refusals.stop()
+        await self._documents.close()
 
     async def deliver(self, arrival: Arrival) -> Outcome:
         """Take one delivery from its first byte to its commit.
@@ -124,6 +128,8 @@ class Ingest:
 
     async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
         """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
+        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+            return None
         gate = await self._find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
@@ -148,6 +154,7 @@ class Ingest:
         return await self._take(gate, self._incoming(arrival, body), is_dry_run=arrival.is_dry_run)
 
     async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
+        incoming = await self._with_documents(gate, incoming)
         try:
             assessment = intake.assess(gate, incoming)
         except (BadSignature, Malformed) as error:
@@ -155,13 +162,14 @@ class Ingest:
                 self._refusals.note(gate, incoming, error)
             raise
         if is_dry_run:
-            return _dry(gate, assessment, len(incoming.body))
+            return _dry(gate, incoming, assessment)
         if assessment.observed:
             log.warning(
                 "strict would refuse", schedule_id=gate.schedule_id, source=gate.source, why=assessment.observed
             )
         delivery = intake.write_down(gate, incoming, assessment)
         receipt = await self._commits.submit(delivery)
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipt)
 
     async def _deliver_by_link(self, arrival: Arrival) -> Outcome:
@@ -179,11 +187,35 @@ class Ingest:
             if len(incoming.body) > (limit := self._limit(use)):
                 raise TooLarge.of_body(limit)
             gate = use.gate()
+            incoming = await self._with_documents(gate, incoming)
             assessment = intake.assess(gate, incoming)
             delivery = intake.write_down(gate, incoming, assessment)
             receipts = await events.ingest(transaction, [delivery])
         self._ring([delivery], receipts)
+        await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipts[0])
+
+    async def _with_documents(self, gate: Gate, incoming: Incoming) -> Incoming:
+        """Fetch what verification needs; raises Unavailable when that fails and the mode is not to let all in."""
+        wanted = discover()[gate.source].wants(incoming, gate.source_config)
+        if not wanted:
+            return incoming
+        try:
+            documents = await self._documents.fetch(wanted, gate.source_config)
+        except Unavailable:
+            if gate.source_config.mode is VerificationMode.STRICT:
+                raise
+            return incoming
+        return msgspec.structs.replace(incoming, documents=documents)
+
+    async def _visit(self, gate: Gate, assessment: intake.Assessment) -> None:
+        """Visit the address that confirms a handshake, also when it comes again; never for one that is not verified.
+
+        Raises Unavailable when that fails: the sender is to ask again.
+        """
+        handshake = assessment.facts.handshake
+        if handshake and handshake.visit and not assessment.observed:
+            await self._documents.visit(handshake.visit, gate.source_config)
 
     async def _find_gate(self, arrival: Arrival) -> Gate:
         if not credentials.could_be_token(arrival.token):
@@ -261,7 +293,7 @@ class Ingest:
         )
 
 
-def _dry(gate: Gate, assessment: intake.Assessment, size: int) -> Outcome:
+def _dry(gate: Gate, incoming: Incoming, assessment: intake.Assessment) -> Outcome:
     status = "accepted" if assessment.verdict is Verdict.ACCEPTED else "ignored"
-    steps = intake.explain(gate, assessment, size)
+    steps = intake.explain(gate, incoming, assessment)
     return Outcome(event_id=None, status=status, reason=assessment.reason, explanation=steps)

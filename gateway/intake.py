@@ -6,17 +6,19 @@ In this order: whose signature, how it can be read, what it says it is, whether 
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlencode
 
 import msgspec
 
 from gateway.credentials import TOKEN_PREFIX
+from gateway.expressions import Budget, Subject
 from gateway.incoming import Incoming
+from gateway.rules import Finding, Judgement, Rules, judge
 from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
-from schemas.errors import BadSignature, PenstockError
+from schemas.errors import BadSignature, Malformed, PenstockError
 from schemas.events import Delivery, PlannedRun, fit_dedupe_key
 from schemas.ids import new_id
 from schemas.notify import MASK
@@ -24,12 +26,13 @@ from schemas.payload import Kind
 from schemas.schedules import Gate
 from schemas.states import OnPaused, Verdict, VerificationMode
 
+EXPLAINED_ITEMS = 10
 PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api-?key|credential")
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _HOOKS = "/hooks/"
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
-_ID_NAMES = {"idempotency-key"}
+_ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
 
 
 class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +79,23 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
     watch.lap("payload")
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
+    """Judge a stored request by the rules of now, without its signature; what cannot be read is rejected."""
+    source = discover()[gate.source]
+    try:
+        kind = payload.classify(incoming.body, incoming.content_type)
+    except Malformed as error:
+        unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
+        return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
+    facts = source.facts(incoming, gate.source_config)
+    return msgspec.structs.replace(_judge(gate, source, incoming, facts), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:
@@ -104,20 +119,48 @@ def _judge(gate: Gate, source: Source, incoming: Incoming, facts: Facts) -> Asse
         return msgspec.structs.replace(judged, verdict=Verdict.HANDSHAKE, reason=reason, dedupe_key=_key_of(facts))
     if gate.is_paused and gate.on_paused is OnPaused.REJECT:
         return _turned_away(judged, Verdict.FILTERED, "paused", PAUSED)
-    items = source.split(incoming) if gate.split and source.split else None
-    if items is None:
-        only = PlannedItem(variables=gate.variables)
-        return msgspec.structs.replace(judged, dedupe_key=_key_of(facts), items=(only,))
+    if gate.split and source.split:
+        return _judge_items(gate, source.split(incoming), incoming, judged)
+    found = _by_rules(gate, incoming, facts.delivery_id, facts.event_type)
+    if found.verdict is not Verdict.ACCEPTED:
+        return _turned_away(judged, found.verdict, str(found.reason_code), str(found.reason))
+    key = _key_of(facts) if found.dedupe_key is None else fit_dedupe_key(found.dedupe_key)
+    return msgspec.structs.replace(judged, dedupe_key=key, items=(PlannedItem(variables=found.variables),))
+
+
+def _judge_items(gate: Gate, items: Sequence[Item], incoming: Incoming, judged: Assessment) -> Assessment:
+    """Judge each item; the delivery is turned away whole when one of them fails, or none is left."""
     if not items:
         return _turned_away(judged, Verdict.FILTERED, "no_items", "there is no item in it")
-    planned = {item.key or number: item for number, item in enumerate(_plan(gate, items))}
-    return msgspec.structs.replace(judged, dedupe_key=_key_of(facts), is_split=True, items=tuple(planned.values()))
+    planned: dict[str | int, PlannedItem] = {}
+    budget = Budget()
+    for number, item in enumerate(items):
+        payload_text = msgspec.json.encode(item.payload)
+        part = msgspec.structs.replace(incoming, body=payload_text)
+        event_type = item.event_type or judged.facts.event_type
+        found = _by_rules(gate, part, item.id or judged.facts.delivery_id, event_type, budget)
+        if found.verdict is Verdict.REJECTED:
+            return _turned_away(judged, found.verdict, str(found.reason_code), f"Item {number}: {found.reason}")
+        if found.verdict is Verdict.ACCEPTED:
+            item_id = item.id if found.dedupe_key is None else found.dedupe_key
+            key = fit_dedupe_key(f"item:{item_id}") if item_id else None
+            planned[key or number] = PlannedItem(variables=found.variables, key=key, payload=payload_text)
+    if not planned:
+        return _turned_away(
+            judged, Verdict.FILTERED, "filter_false", f"The filter is false for all {len(items)} items."
+        )
+    runs = tuple(planned.values())
+    return msgspec.structs.replace(judged, dedupe_key=_key_of(judged.facts), is_split=True, items=runs)
 
 
-def _plan(gate: Gate, items: Iterable[Item]) -> Iterator[PlannedItem]:
-    for item in items:
-        key = fit_dedupe_key(f"item:{item.id}") if item.id else None
-        yield PlannedItem(variables=gate.variables, key=key, payload=msgspec.json.encode(item.payload))
+def _by_rules(
+    gate: Gate, incoming: Incoming, event_id: str | None, event_type: str | None, budget: Budget | None = None
+) -> Judgement:
+    rules = Rules.of(gate)
+    if not rules.has_expressions:
+        return Judgement(variables=gate.variables)
+    subject = Subject(incoming, source=gate.source, event_id=event_id, event_type=event_type, budget=budget)
+    return judge(rules, subject, gate.variables, gate.params_schema, is_secret)
 
 
 def _turned_away(judged: Assessment, verdict: Verdict, code: str, reason: str) -> Assessment:
@@ -201,20 +244,43 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
     )
 
 
-def explain(gate: Gate, assessment: Assessment, size: int) -> list[dict[str, str]]:
+def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Finding]:
     """Say step by step what would become of a delivery; what failed before is an error answer already."""
     facts = assessment.facts
     runs = f"{len(assessment.items)} runs" if assessment.is_split else "a run"
-    steps = [
-        ("token", "it fires this schedule"),
-        ("size", f"{size} bytes are within the limit"),
-        ("signature", _signature_finding(gate, assessment)),
-        ("payload", f"read as {assessment.kind.value}"),
-        ("event type", facts.event_type or "none given"),
-        ("dedupe key", assessment.dedupe_key or "none given: every delivery counts"),
-        ("verdict", assessment.reason or f"would become {runs} of {gate.pipeline_id}, unless it came before"),
+    return [
+        Finding("token", "it fires this schedule"),
+        Finding("size", f"{len(incoming.body)} bytes are within the limit"),
+        Finding("signature", _signature_finding(gate, assessment)),
+        Finding("payload", f"read as {assessment.kind.value}"),
+        Finding("event type", facts.event_type or "none given"),
+        *explain_rules(Rules.of(gate), gate.source, incoming, facts),
+        Finding("dedupe key", assessment.dedupe_key or "none given: every delivery counts"),
+        Finding("verdict", assessment.reason or f"would become {runs} of {gate.pipeline_id}, unless it came before"),
     ]
-    return [{"step": step, "finding": finding} for step, finding in steps]
+
+
+def explain_rules(
+    rules: Rules, source: str, incoming: Incoming, facts: Facts, *, is_stored: bool = False
+) -> list[Finding]:
+    """Say what the expressions and their parts are for a delivery, and for the first items of one that is split.
+
+    Of one that `is_stored` the secrets are masked, so that what reads them is left out.
+    """
+    if facts.handshake or not rules.has_expressions:
+        return []
+    split = discover()[source].split if source in discover() else None
+    if not (rules.split and split):
+        subject = Subject(incoming, source=source, event_id=facts.delivery_id, event_type=facts.event_type)
+        return rules.explain(subject, is_secret, is_stored=is_stored)
+    found: list[Finding] = []
+    for number, item in enumerate(split(incoming)[:EXPLAINED_ITEMS]):
+        part = msgspec.structs.replace(incoming, body=msgspec.json.encode(item.payload))
+        event_id, event_type = item.id or facts.delivery_id, item.event_type or facts.event_type
+        subject = Subject(part, source=source, event_id=event_id, event_type=event_type)
+        of_item = rules.explain(subject, is_secret, is_stored=is_stored)
+        found += [msgspec.structs.replace(finding, step=f"item {number}: {finding.step}") for finding in of_item]
+    return found
 
 
 def _signature_finding(gate: Gate, assessment: Assessment) -> str:
@@ -230,14 +296,14 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def keep(headers: Mapping[str, str]) -> dict[str, str]:
     """Choose what is stored of the headers: all of them, secrets masked."""
-    return {name: MASK if _is_secret(name) else _without_ours(value) for name, value in headers.items()}
+    return {name: MASK if is_secret(name) else _without_ours(value) for name, value in headers.items()}
 
 
 def keep_query(query: Mapping[str, str]) -> str:
     """Write what is stored of the query, secrets masked."""
     if not query:
         return ""
-    shown = {name: MASK if _is_secret(name.lower()) else _without_ours(value) for name, value in query.items()}
+    shown = {name: MASK if is_secret(name.lower()) else _without_ours(value) for name, value in query.items()}
     return urlencode(shown, safe="*")
 
 
@@ -249,5 +315,6 @@ def _without_ours(value: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _is_secret(header: str) -> bool:
+def is_secret(header: str) -> bool:
+    """Say whether what has this name, in lower case, is neither stored nor shown."""
     return header not in _ID_NAMES and _SECRET_NAME.search(header) is not None

@@ -1,6 +1,7 @@
 """Are these variables what the pipeline's params say? Asked before a run exists, by the published JSON Schema."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -18,11 +19,7 @@ def check(variables: Mapping[str, Any], pipeline: Pipeline) -> None:
 
     Pointers begin at the request's `variables`, for it is where the caller wrote them.
     """
-    if pipeline.params_schema is None:
-        return
-    found = jsonschema_rs.validator_for(pipeline.params_schema).iter_errors(variables)
-    errors = tuple(_describe(error) for error, _ in zip(found, range(MOST_ERRORS), strict=False))
-    if errors:
+    if errors := find_errors(variables, pipeline.params_schema):
         first = errors[0]
         raise Invalid(
             f"The variables are not what pipeline {pipeline.id} takes: {first.pointer}: {first.message}", errors=errors
@@ -43,7 +40,7 @@ def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None
     """Find what `check` refuses, in more detail, for products that tell it."""
     if pipeline.params_schema is None:
         return None
-    error = next(jsonschema_rs.validator_for(pipeline.params_schema).iter_errors(variables), None)
+    error = next(_validator(msgspec.json.encode(pipeline.params_schema)).iter_errors(variables), None)
     if error is None:
         return None
     *path, rule = error.schema_path
@@ -63,6 +60,19 @@ def _schema_at(schema: Any, path: Iterable[str | int]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return schema
+
+
+def find_errors(variables: Mapping[str, Any], schema: Mapping[str, Any] | None) -> tuple[FieldError, ...]:
+    """Compare variables with a JSON Schema, if there is one; no error means that they fit."""
+    if schema is None:
+        return ()
+    found = _validator(msgspec.json.encode(schema)).iter_errors(variables)
+    return tuple(_describe(error) for error, _ in zip(found, range(MOST_ERRORS), strict=False))
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    return jsonschema_rs.validator_for(msgspec.json.decode(schema))
 
 
 def _describe(error: jsonschema_rs.ValidationError) -> FieldError:

@@ -71,11 +71,24 @@ class Runs:
         on_paused: OnPaused | None = None,
         once_per_date: bool = False,
     ) -> Run:
-        """Queue a run under a key made of this moment, such as `manual__2026-01-31T12:00:00.000000+00:00`.
-
-        Of calls that come within one microsecond each gets a key of its own. Raises what `trigger` raises.
-        """
+        """Queue a run under a key made of this moment, as `trigger_at` does."""
         moment = await clocks.now(self._db)
+        return await self.trigger_at(moment, pipeline_id, trigger, on_paused=on_paused, once_per_date=once_per_date)
+
+    async def trigger_at(
+        self,
+        moment: dt.datetime,
+        pipeline_id: str,
+        trigger: Trigger,
+        *,
+        on_paused: OnPaused | None = None,
+        once_per_date: bool = False,
+    ) -> Run:
+        """Queue a run, now, under a key made of a moment, such as `manual__2026-01-31T12:00:00.000000+00:00`.
+
+        Each of up to MOST_NAMESAKES calls gets a key of its own, microseconds apart. Raises what `trigger` raises, and
+        Unavailable when there are more.
+        """
         for later in range(MOST_NAMESAKES):
             key = f"manual__{(moment + later * dt.timedelta.resolution).isoformat(timespec='microseconds')}"
             try:
@@ -84,7 +97,7 @@ class Runs:
             except Conflict as error:
                 if "run_id" not in error.extra:
                     raise
-        raise Unavailable("Too many runs are triggered in this moment.", retry_after=1)
+        raise Unavailable("Too many runs have their names from this moment.", retry_after=1)
 
     async def row(self, key: str) -> RunRow:
         """Read a run without its blocks and the body of its event; raises NotFound."""

@@ -7,7 +7,9 @@ ALTER TABLE pipelines
     ADD declared_max_active_runs integer,      -- the file's word; max_active_runs follows it only when it changes
     ADD queue text NOT NULL DEFAULT 'default' CHECK (queue ~ '^[a-z0-9_][a-z0-9_.-]{0,62}$'),
     ADD run_timeout_s double precision CHECK (run_timeout_s > 0),
-    ADD notify jsonb NOT NULL DEFAULT '{}';
+    ADD notify jsonb NOT NULL DEFAULT '{}',
+    ADD name text CHECK (length(name) BETWEEN 1 AND 200),      -- what users call it, and say of it, beside id and doc
+    ADD description text CHECK (length(description) <= 10000);
 UPDATE pipelines SET declared_max_active_runs = max_active_runs;
 DROP TRIGGER pipelines_paused ON pipelines;
 CREATE TRIGGER pipelines_changed AFTER UPDATE OF is_paused, queue ON pipelines

@@ -52,13 +52,15 @@ CREATE TRIGGER pipelines_changed AFTER UPDATE OF is_paused, queue, version ON pi
 ALTER TABLE events
     ADD reason_code text,
     ADD query text NOT NULL DEFAULT '',
-    ADD size integer,                          -- of the body as it came, however much of it is kept
+    ADD size integer NOT NULL DEFAULT 0,       -- of the body as it came, however much of it is kept
     ADD sha256 bytea CHECK (length(sha256) = 32),
     ADD timings json NOT NULL DEFAULT '{}',    -- microseconds of each check
     ADD observed text,                         -- what `strict` would have refused it for
     ADD rules_id uuid,
     ADD duplicate_of uuid,
-    DROP CONSTRAINT events_verdict_check,
+    DROP CONSTRAINT events_verdict_check;
+UPDATE events SET size = length(body), reason_code = CASE verdict WHEN 'filtered' THEN 'paused' END;
+ALTER TABLE events
     ADD CONSTRAINT a_verdict_is_known
         CHECK (verdict IN ('accepted', 'duplicate', 'filtered', 'handshake', 'rejected')),
     ADD CONSTRAINT a_duplicate_has_a_first CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
@@ -67,9 +69,6 @@ ALTER TABLE events
 ALTER TABLE event_keys
     ADD sha256 bytea,
     ADD conflicts integer NOT NULL DEFAULT 0;  -- how often it came with another body
-
-UPDATE events SET size = length(body);
-ALTER TABLE events ALTER size SET NOT NULL;
 
 -- 3. A delivery that is split has one run per item, whose `event_variables` are the item.
 

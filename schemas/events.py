@@ -93,6 +93,33 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     received_at: dt.datetime
 
 
+class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event with its bytes and the rules under which it was judged; headers and query have secrets masked."""
+
+    id: uuid.UUID
+    schedule_id: uuid.UUID
+    source: str
+    verdict: Verdict
+    reason_code: str | None
+    reason: str | None
+    event_type: str | None
+    dedupe_key: str | None
+    duplicate_of: uuid.UUID | None
+    content_type: str
+    kind: Kind
+    headers: msgspec.Raw
+    query: str
+    observed: str | None
+    size: int
+    body: bytes
+    received_at: dt.datetime
+    rules_id: uuid.UUID | None
+    filter: str | None
+    mapping: dict[str, str]
+    dedupe: str | None
+    split: bool
+
+
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which events a list shows."""
 

@@ -12,6 +12,8 @@ from schemas.states import CallbackOn, OnPaused, TriggerRule
 DEFAULT_QUEUE = "default"
 
 PipelineId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Description = Annotated[str, Meta(max_length=10_000)]
 
 
 class Executable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,9 +84,14 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
-    """A published pipeline as it is stored; `masked()` before `/v1/pipelines` shows it."""
+    """A published pipeline as it is stored; `masked()` before `/v1/pipelines` shows it.
+
+    `name` and `description` are what users call it, if they do; `doc` is what its file says.
+    """
 
     id: str
+    name: str | None = None
+    description: str | None = None
     version: str | None
     doc: str
     graph: Graph | None
@@ -115,6 +122,8 @@ class PipelineFilter(msgspec.Struct, frozen=True, kw_only=True):
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may change on a published pipeline; everything else comes from its file."""
 
+    name: Name | UnsetType | None = UNSET
+    description: Description | UnsetType | None = UNSET
     is_paused: bool | UnsetType = UNSET
     on_paused: OnPaused | UnsetType = UNSET
     max_active_runs: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET

@@ -70,24 +70,25 @@ class Stage:
         if answer.status_code != exchange["status"]:
             wrong.append(f"status is {answer.status_code}: {answer.text}")
         for name, value in exchange.get("headers", {}).items():
-            wrong += self._differences(value, answer.headers.get(name), f"header {name}")
+            wrong += self.differences(value, answer.headers.get(name), f"header {name}")
         if "body" in exchange:
             wanted = exchange["body"]
             given = answer.text if isinstance(wanted, str) else _json_of(answer)
-            wrong += self._differences(wanted, given, "")
+            wrong += self.differences(wanted, given)
         return wrong
 
-    def _differences(self, wanted: Any, given: Any, place: str) -> list[str]:
+    def differences(self, wanted: Any, given: Any, place: str = "") -> list[str]:
+        """Say where an answer is not what is wanted, and remember what its named placeholders stand for."""
         if isinstance(wanted, str):
             return [] if self._fits(wanted, given) else [f"{place or '/'}: {given!r} instead of {wanted!r}"]
         if isinstance(wanted, dict) and isinstance(given, dict):
             odd = [f"{place}/{key}: missing" for key in wanted.keys() - given.keys()]
             odd += [f"{place}/{key}: {given[key]!r} was not expected" for key in given.keys() - wanted.keys()]
             both = wanted.keys() & given.keys()
-            return odd + [line for key in both for line in self._differences(wanted[key], given[key], f"{place}/{key}")]
+            return odd + [line for key in both for line in self.differences(wanted[key], given[key], f"{place}/{key}")]
         if isinstance(wanted, list) and isinstance(given, list) and len(wanted) == len(given):
             pairs = enumerate(zip(wanted, given, strict=True))
-            return [line for n, (one, other) in pairs for line in self._differences(one, other, f"{place}/{n}")]
+            return [line for n, (one, other) in pairs for line in self.differences(one, other, f"{place}/{n}")]
         same = type(wanted) is type(given) and wanted == given
         return [] if same else [f"{place or '/'}: {given!r} instead of {wanted!r}"]
 
@@ -96,7 +97,7 @@ class Stage:
         if not places:
             return bool(self._filled(wanted) == given)
         is_number = wanted == places[0].group() and places[0][1] in ("int", "number")
-        if is_number != (isinstance(given, int | float) and not isinstance(given, bool)):
+        if isinstance(given, bool) or not isinstance(given, int | float if is_number else str):
             return False
         found = re.fullmatch(self._pattern(wanted, places), str(given))
         if found is None:

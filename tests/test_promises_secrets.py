@@ -104,6 +104,7 @@ async def use_tokens(spy: Spy, hook: str, schedule: str) -> list[str]:
     for dead in (revoked["token"], unknown, mistyped, token + "x"):
         assert await spy.deliver(f"{hook}/{dead}") == 404
     assert await spy.deliver(f"{hook}?token={token}") == 404
+    assert await spy.deliver(f"{hook}?access_token={token}") == 202
     assert await spy.deliver(f"{hook}/{token}/{token}") == 404
     for method in ("GET", "PUT", "DELETE"):
         assert (await spy.ask(method, f"{hook}/{token}")).status_code == 405

@@ -18,7 +18,7 @@ PARENT_HEADER = "x-penstock-run"
 
 @get("/v1/pipelines", guards=[needs(Role.VIEWER)], opt={"query": ("q", *PAGING)})
 async def list_pipelines(request: AnyRequest, core: TheCore) -> Listing[Pipeline]:
-    """List pipelines by name, also those whose file is broken (`error` says how)."""
+    """List pipelines by id, also those whose file is broken (`error` says how)."""
     query = Query(request)
     page = query.page()
     return page.listing(await core.catalog.list_pipelines(page, q=query.text("q")), lambda pipeline: pipeline.id)

@@ -24,6 +24,11 @@ BARE = "bare handler"
 SINGLE = "one INSERT per request"
 DURABLE = "durable accept"
 GITHUB = "durable accept, GitHub signature"
+RULED = "durable accept, GitHub signature, filter and mapping"
+RULES = {
+    "filter": "body.ref.startsWith('refs/heads/') && headers['x-github-event'] == 'push'",
+    "mapping": {"branch": "body.ref.substring(11)", "delivery": "event.id"},
+}
 
 
 class Contestant(msgspec.Struct, frozen=True):
@@ -53,10 +58,11 @@ async def _on_this_disk(plan: Plan, say: Say) -> list[Figure]:
             await _reference(place, "bare", BARE, connections=plan.connections),
             Contestant(DURABLE, await _durable(place, plan.connections), gateway.pid),
             Contestant(GITHUB, await _github(place, plan.connections), gateway.pid),
+            Contestant(RULED, await _github(place, plan.connections, **RULES), gateway.pid),
             await _reference(place, "single", SINGLE, connections=plan.connections),
         ]
         results = await _compete(place, contestants, plan, say)
-    goals = {DURABLE: at_least(0.70), GITHUB: at_least(0.50)}
+    goals = {DURABLE: at_least(0.70), RULED: at_least(0.50)}
     return [row for name in results for row in _rows(name, results, BARE, goal=goals.get(name))]
 
 
@@ -126,7 +132,7 @@ async def _durable(place: Site, connections: int) -> Load:
     return Load(port=place.port, path=await place.hook("noop"), body=BODY, connections=connections)
 
 
-async def _github(place: Site, connections: int) -> Load:
+async def _github(place: Site, connections: int, **rules: object) -> Load:
     """Sign as GitHub does; each delivery has an id of its own, so that each is looked up and becomes a run."""
     secret = secrets.token_hex(20)
     headers = {
@@ -135,7 +141,7 @@ async def _github(place: Site, connections: int) -> Load:
         "x-github-delivery": "bench-{{number}}",
         "x-hub-signature-256": "sha256=" + hmac.new(secret.encode(), BODY.encode(), hashlib.sha256).hexdigest(),
     }
-    hook = await place.hook("noop", source="github", source_config={"secrets": [secret]})
+    hook = await place.hook("noop", source="github", source_config={"secrets": [secret]}, **rules)
     return Load(port=place.port, path=hook, body=BODY, headers=headers, connections=connections)
 
 

@@ -219,7 +219,7 @@ class Client:
         if not (problem.title or problem.detail):
             return self._foreign(answer)
         message = clean(problem.detail or problem.title)
-        message += "".join(f"\n  {clean(e.pointer)}: {clean(e.message)}" for e in problem.errors)
+        message += "".join(f"\n  {clean(e.pointer)}: {_lines(e.message)}" for e in problem.errors)
         if answer.status == 401 and not self._key:
             message += "\nNo API key was sent: set PENSTOCK_API_KEY or PENSTOCK_API_KEY_FILE, or use --key-stdin."
         if answer.status == 403:
@@ -379,6 +379,11 @@ def _time_left(deadline: float | None) -> float:
     if left <= 0:
         raise WaitTimeout
     return left
+
+
+def _lines(message: str) -> str:
+    """Keep the lines of a message, for a caret in one may point at another."""
+    return "\n    ".join(map(clean, message.splitlines()))
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import rich_click as click
 from gateway.cli.client import path, read
 from gateway.cli.options import JsonObject, Session, Span, confirm, connected, read_stdin
 from gateway.cli.output import Column, Fields, Lines, Output, Part, duration, json_text
+from gateway.cli.rules import describe_rules, read_rules, rule_options
 from schemas.firing import ClockStatus, Slot
 from schemas.schedules import Schedule
 from schemas.settings import MAX_BODY_LIMIT
@@ -108,15 +109,28 @@ def show(session: Session, *, schedule_id: str) -> None:
 @click.option("--run-timeout", "run_timeout_s", type=Span(), metavar="SPAN", help="How long a run may execute.")
 @click.option("--max-queue-age", "max_queue_age_s", type=Span(), metavar="SPAN", help="How long a run may wait.")
 @click.option("--sla", "sla_s", type=Span(), metavar="SPAN", help="How long a run may take before people are told.")
+@rule_options
 @_time_options
 @connected
-def create(session: Session, *, secret_stdin: bool, start: str | None, end: str | None, **given: Any) -> None:
+def create(
+    session: Session,
+    *,
+    secret_stdin: bool,
+    start: str | None,
+    end: str | None,
+    mapped: tuple[str, ...],
+    filter: str | None,  # noqa: A002 - the option's name
+    dedupe: str | None,
+    split: bool | None,
+    **given: Any,
+) -> None:
     """Make a schedule that a token can fire, or with --cron or --every the clock.
 
     \b
     Examples:
     penstock schedules create --pipeline hello --name first
     penstock schedules create --pipeline build --name pushes --source github --secret-stdin < secret.txt
+    penstock schedules create --pipeline build --name main --filter "body.ref == 'refs/heads/main'" --map sha=body.after
     penstock schedules create --pipeline report --name nightly --cron "0 3 * * *" --timezone Europe/Paris
     penstock schedules create --pipeline poll --name often --every 15m --overlap skip
     """
@@ -125,6 +139,7 @@ def create(session: Session, *, secret_stdin: bool, start: str | None, end: str 
     if kind == "time" and fields["source"] == "generic":
         del fields["source"]
     body: dict[str, Any] = {"pipeline_id": fields.pop("pipeline"), "kind": kind} | fields
+    body |= read_rules(mapped, filter=filter, dedupe=dedupe, split=split)
     for name, text in (("start_at", start), ("end_at", end)):
         if text is not None:
             body[name] = _moment(text, given["timezone"] or "UTC")
@@ -135,6 +150,38 @@ def create(session: Session, *, secret_stdin: bool, start: str | None, end: str 
     made = read(raw, Schedule)
     upcoming = session.output.moment(made.next_fire_at)
     session.output.note(f"It fires next at {upcoming}." if upcoming else f"Next: penstock tokens create {made.number}")
+
+
+@schedules.command()
+@click.argument("schedule_id", metavar="ID")
+@click.option("--name", help="What people call it.")
+@click.option("--variables", type=JsonObject(), metavar="JSON|@FILE|-", help="Variables of every run that it starts.")
+@rule_options
+@connected
+def edit(
+    session: Session,
+    *,
+    schedule_id: str,
+    name: str | None,
+    variables: dict[str, msgspec.Raw] | None,
+    mapped: tuple[str, ...],
+    **rules: str | bool | None,
+) -> None:
+    """Change a schedule; what is not named stays, and an empty expression is taken away.
+
+    \b
+    Examples:
+    penstock schedules edit 1 --filter "body.action in ['opened', 'reopened']"
+    penstock schedules edit 1 --filter "" --map branch= --map sha=body.after
+    """
+    place = path("schedules", schedule_id)
+    read_rules(mapped)  # what is mistyped is said before anything is asked
+    old = read(session.client.fetch("GET", place), Schedule).mapping if mapped else {}
+    named = {"name": name, "variables": variables}
+    body = {field: value for field, value in named.items() if value is not None} | read_rules(mapped, old=old, **rules)
+    if not body:
+        raise click.UsageError("Say what to change; see --help.")
+    _print(session.output, session.client.fetch("PATCH", place, body=body))
 
 
 @schedules.command(name="next")
@@ -226,7 +273,8 @@ def _describe(schedule: Schedule, output: Output) -> list[Part]:
         ("created", output.moment(schedule.created_at)),
     )
     variables = json_text(bytes(schedule.variables), indent=2)
-    return [Fields(pairs), *([] if variables == "{}" else [Lines("variables", tuple(variables.splitlines()))])]
+    shown = [] if variables == "{}" else [Lines("variables", tuple(variables.splitlines()))]
+    return [Fields(pairs), *describe_rules(schedule), *shown]
 
 
 def _describe_source(schedule: Schedule) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ structures, and pure functions from and to ours), `routes.py` (thin handlers), `
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import msgspec
@@ -16,6 +17,8 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from gateway.auth import Guard
 from gateway.errors import Envelope, exception_handlers
+
+_TYPE = re.compile(r":\w+\}")  # of a parameter in a path
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, order=True):
-    """One route of a dialect: its path as Litestar knows it, and the smallest role that may call it; None is open."""
+    """One route of a dialect, and the smallest role that may call it; None is open."""
 
     path: str
     method: str
@@ -49,8 +52,8 @@ def discover() -> Mapping[str, Dialect]:
     return {name: importlib.import_module(f"{__name__}.{name}").dialect for name in names}
 
 
-def routers() -> list[Router]:
-    """Make the routes of all dialects; an error in one of them has the shape of its own dialect's, wherever it is."""
+def routers(dialects: Iterable[Dialect]) -> list[Router]:
+    """Make the routes of dialects; an error in one of them has its own dialect's shape, also where two share a path."""
     return [
         Router(
             "/",
@@ -58,14 +61,14 @@ def routers() -> list[Router]:
             exception_handlers=exception_handlers(dialect.envelopes),
             include_in_schema=False,
         )
-        for dialect in discover().values()
+        for dialect in dialects
     ]
 
 
-def envelopes() -> dict[str, Envelope]:
+def envelopes(dialects: Iterable[Dialect]) -> dict[str, Envelope]:
     """Put all envelopes together, for paths and methods that no route has; raises ValueError for a pattern of two."""
     found: dict[str, Envelope] = {}
-    for dialect in discover().values():
+    for dialect in dialects:
         if claimed := found.keys() & dialect.envelopes.keys():
             raise ValueError(f"Dialect {dialect.name} claims {', '.join(sorted(claimed))}, as another one does.")
         found.update(dialect.envelopes)
@@ -84,4 +87,4 @@ def _routes(dialect: Dialect) -> Iterator[Route]:
         summary = (handler.fn.__doc__ or "").partition("\n")[0]
         for path in handler.paths:
             for method in methods:
-                yield Route(path.replace(":str}", "}"), method, role and role.value, summary)
+                yield Route(_TYPE.sub("}", path), method, role and role.value, summary)

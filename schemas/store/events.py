@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from schemas.errors import NotFound
-from schemas.events import Delivery, Event, EventBody, EventFilter, PlannedRun, Receipt
+from schemas.events import Delivery, Event, EventBody, EventFilter, ExplainedEvent, PlannedRun, Receipt
 from schemas.ids import floor_of, id_range, moment_of
 from schemas.pages import Found, found_among
 from schemas.states import Verdict
@@ -60,6 +60,14 @@ async def get(db: Db, event_id: uuid.UUID) -> Event:
     if row is None:
         raise NotFound(f"There is no event {event_id}.")
     return msgspec.convert(row, Event)
+
+
+async def explained(db: Db, event_id: uuid.UUID) -> ExplainedEvent:
+    """Read one event with all that judged it; raises NotFound."""
+    row = await db.fetchrow(SQL["explained"], event_id)
+    if row is None:
+        raise NotFound(f"There is no event {event_id}.")
+    return msgspec.convert(row, ExplainedEvent)
 
 
 async def list_page(db: Db, before: uuid.UUID | None, which: EventFilter, *, limit: int) -> Found[Event]:

@@ -136,6 +136,16 @@ FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
 WHERE e.id = $1
 
+-- name: explained -> ExplainedEvent
+-- One event with all that judged it: its bytes, of a duplicate with the same body those of the first, and its rules.
+SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.duplicate_of,
+       e.content_type, e.kind, e.headers, e.query, e.observed, e.size, coalesce(f.body, e.body) AS body, e.received_at,
+       e.rules_id, r.filter, coalesce(r.mapping, '{}') AS mapping, r.dedupe, coalesce(r.split, false) AS split
+FROM events e
+LEFT JOIN events f ON f.id = e.duplicate_of AND e.reason_code = 'same_body'
+LEFT JOIN rules r ON r.id = e.rules_id
+WHERE e.id = $1
+
 -- name: find
 -- The newest events that match, and how far was looked; see `find` of runs.
 SELECT id, is_match, position = $4 AS is_last

@@ -12,6 +12,7 @@ from schemas.store.db import Database, Db, queries
 
 SQL = queries("pipelines")
 _ALL = PipelineFilter()
+_UNFILTERED = (None, None, None, False)
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -65,9 +66,14 @@ def _fit_id(stem: str) -> str:
 
 async def get(db: Db, pipeline_id: str) -> Pipeline:
     """Read one pipeline; raises NotFound."""
-    row = await db.fetchrow(SQL["get"], pipeline_id)
+    return await first_of(db, [pipeline_id])
+
+
+async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline:
+    """Read the first of these pipelines that exists; raises NotFound."""
+    row = await db.fetchrow(SQL["first_of"], pipeline_ids)
     if row is None:
-        raise NotFound(f"There is no pipeline {pipeline_id!r}.")
+        raise NotFound(f"There is no pipeline {pipeline_ids[0]!r}.")
     return msgspec.convert(row, Pipeline)
 
 
@@ -78,30 +84,24 @@ async def lock(db: Db, pipeline_id: str) -> Pipeline:
 
 
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
-    """Read pipelines by name, after the cursor `after`."""
-    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, limit)]
+    """Read pipelines by id, after the cursor `after`."""
+    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, 0, limit, *_UNFILTERED)]
 
 
 async def list_span(
     db: Db, span: Span, *, q: str | None, which: PipelineFilter = _ALL, backwards: bool = False
 ) -> Counted[Pipeline]:
-    """Read a part of the pipelines by name, and how many there are."""
-    asked = q, which.pattern, which.is_paused, which.is_broken
-    rows = await db.fetch(SQL["span"], *asked, span.offset, span.limit, backwards)
-    total = await db.fetchval(SQL["count"], *asked, MOST_COUNTED)
+    """Read a part of the pipelines by id, and how many there are."""
+    filters = which.pattern, which.is_paused, which.is_broken
+    rows = await db.fetch(SQL["page"], None, q, span.offset, span.limit, *filters, backwards)
+    total = await db.fetchval(SQL["count"], q, MOST_COUNTED, *filters)
     return Counted([msgspec.convert(row, Pipeline) for row in rows], total)
-
-
-async def first_of(db: Db, pipeline_ids: Sequence[str]) -> Pipeline | None:
-    """Read the first of these pipelines that exists."""
-    row = await db.fetchrow(SQL["first_of"], pipeline_ids)
-    return None if row is None else msgspec.convert(row, Pipeline)
 
 
 async def update(db: Db, pipeline: Pipeline) -> Pipeline:
     """Write what a user may change of a pipeline; raises NotFound when it is gone."""
     settings = pipeline.is_paused, pipeline.on_paused, pipeline.max_active_runs, pipeline.notify
-    row = await db.fetchrow(SQL["update"], pipeline.id, *settings)
+    row = await db.fetchrow(SQL["update"], pipeline.id, *settings, pipeline.name, pipeline.description)
     if row is None:
         raise NotFound(f"There is no pipeline {pipeline.id!r}.")
     return msgspec.convert(row, Pipeline)

@@ -39,64 +39,50 @@ WHERE p.error IS DISTINCT FROM excluded.error
 -- Entries that only ever held an error go when their file is repaired or gone.
 DELETE FROM pipelines WHERE file = $1 AND graph IS NULL AND NOT id = ANY ($2::text[])
 
--- name: get -> Pipeline
-SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
-       error, created_at, updated_at
-FROM pipelines
-WHERE id = $1
-
--- name: page -> Pipeline
--- Pipelines by name, after a cursor.
-SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
-       error, created_at, updated_at
-FROM pipelines
-WHERE ($1::text IS NULL OR id > $1)
-  AND ($2::text IS NULL OR strpos(lower(id), lower($2)) > 0)
-ORDER BY id
-LIMIT $3
-
--- name: span -> Pipeline
--- Pipelines by name, or ($7) backwards, after so many.
-SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
-       error, created_at, updated_at
-FROM pipelines
-WHERE ($1::text IS NULL OR strpos(lower(id), lower($1)) > 0)
-  AND ($2::text IS NULL OR id ILIKE $2)
-  AND ($3::boolean IS NULL OR is_paused = $3)
-  AND ($4::boolean IS NULL OR (error IS NOT NULL) = $4)
-ORDER BY CASE WHEN $7::boolean THEN id END DESC, id
-OFFSET $5
-LIMIT $6
-
--- name: count
--- How many there are of those; more than $5 are not counted.
-SELECT count(*) FROM (
-    SELECT 1 FROM pipelines
-    WHERE ($1::text IS NULL OR strpos(lower(id), lower($1)) > 0)
-      AND ($2::text IS NULL OR id ILIKE $2)
-      AND ($3::boolean IS NULL OR is_paused = $3)
-      AND ($4::boolean IS NULL OR (error IS NOT NULL) = $4)
-    LIMIT $5
-) found
-
 -- name: first_of -> Pipeline
 -- The first of these ids that exists.
-SELECT id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
-       error, created_at, updated_at
+SELECT id, name, description, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify,
+       is_paused, on_paused, file, error, created_at, updated_at
 FROM pipelines
 WHERE id = ANY ($1::text[])
 ORDER BY array_position($1::text[], id)
 LIMIT 1
+
+-- name: page -> Pipeline
+-- Pipelines by id, or ($8) backwards, after a cursor or after so many.
+SELECT id, name, description, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify,
+       is_paused, on_paused, file, error, created_at, updated_at
+FROM pipelines
+WHERE ($1::text IS NULL OR id > $1)
+  AND ($2::text IS NULL OR strpos(lower(id), lower($2)) > 0)
+  AND ($5::text IS NULL OR id ILIKE $5)
+  AND ($6::boolean IS NULL OR is_paused = $6)
+  AND ($7::boolean IS NULL OR (error IS NOT NULL) = $7)
+ORDER BY CASE WHEN $8::boolean THEN id END DESC, id
+OFFSET $3
+LIMIT $4
+
+-- name: count
+-- How many there are of those; more than $2 are not counted.
+SELECT count(*) FROM (
+    SELECT 1 FROM pipelines
+    WHERE ($1::text IS NULL OR strpos(lower(id), lower($1)) > 0)
+      AND ($3::text IS NULL OR id ILIKE $3)
+      AND ($4::boolean IS NULL OR is_paused = $4)
+      AND ($5::boolean IS NULL OR (error IS NOT NULL) = $5)
+    LIMIT $2
+) found
 
 -- name: lock
 -- Two changes that come together are made one after the other: neither writes back what it read before the other.
 SELECT id FROM pipelines WHERE id = $1 FOR NO KEY UPDATE
 
 -- name: update -> Pipeline
-UPDATE pipelines SET is_paused = $2, on_paused = $3, max_active_runs = $4, notify = $5, updated_at = now()
+UPDATE pipelines SET is_paused = $2, on_paused = $3, max_active_runs = $4, notify = $5, name = $6, description = $7,
+                     updated_at = now()
 WHERE id = $1
-RETURNING id, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify, is_paused, on_paused, file,
-          error, created_at, updated_at
+RETURNING id, name, description, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify,
+          is_paused, on_paused, file, error, created_at, updated_at
 
 -- name: graph_of_version
 SELECT coalesce(v.graph, p.graph)

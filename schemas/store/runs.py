@@ -106,9 +106,9 @@ async def names(db: Db, run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RunName
 
 
 async def newest_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, RunRow]:
-    """Read the newest run of each of these pipelines that has any."""
-    rows = [msgspec.convert(row, RunRow) for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
-    return {row.pipeline_id: row for row in rows}
+    """Read the newest run of each of these pipelines that has any, without the body of its event."""
+    newest = [row["id"] for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
+    return {row.pipeline_id: row for row in await of_ids(db, newest, largest_body=0)}
 
 
 async def states_of_dates(db: Db, pipeline_id: str, dates: Sequence[dt.datetime]) -> dict[dt.datetime, RunState]:

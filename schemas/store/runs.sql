@@ -52,15 +52,10 @@ FROM runs r
 LEFT JOIN runs f ON f.id = coalesce(r.first_id, r.id)
 WHERE r.id = ANY ($1::uuid[])
 
--- name: newest_of_pipelines -> RunRow
--- The newest run of each of these pipelines, without the body of its event.
-SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
-       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
-       NULL::text AS event_kind, NULL::text AS event_content_type, NULL::int AS event_size, NULL::text AS event_sha256,
-       NULL::bytea AS event_body
+-- name: newest_of_pipelines
+SELECT r.id
 FROM unnest($1::text[]) AS wanted (pipeline_id)
-CROSS JOIN LATERAL (SELECT * FROM runs WHERE pipeline_id = wanted.pipeline_id ORDER BY id DESC LIMIT 1) r
+CROSS JOIN LATERAL (SELECT id FROM runs WHERE pipeline_id = wanted.pipeline_id ORDER BY id DESC LIMIT 1) r
 
 -- name: states_of_dates
 -- The newest run of each of these dates.

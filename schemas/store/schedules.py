@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.errors import NotFound
 from schemas.ids import id_or_number, new_id
-from schemas.schedules import NewSchedule, Schedule
+from schemas.schedules import Gate, NewSchedule, Schedule
 from schemas.store.db import Db, queries
 
 SQL = queries("schedules")
@@ -85,3 +85,8 @@ async def update(db: Db, schedule: Schedule) -> Schedule:
 async def delete(db: Db, schedule_id: uuid.UUID) -> None:
     """Mark a schedule as deleted: its tokens and links stop working at once."""
     await db.fetchrow(SQL["delete"], schedule_id)
+
+
+async def gates(db: Db, schedule_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Gate]:
+    """Read what judging a delivery to these schedules takes; those that are deleted are left out."""
+    return {row["schedule_id"]: msgspec.convert(row, Gate) for row in await db.fetch(SQL["gates"], schedule_ids)}

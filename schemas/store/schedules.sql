@@ -49,3 +49,12 @@ WITH ended AS (
     UPDATE clocks SET next_slot = NULL, due_at = NULL WHERE schedule_id = $1
 )
 UPDATE schedules SET deleted_at = now(), updated_at = now() WHERE id = $1 AND deleted_at IS NULL RETURNING id
+
+-- name: gates -> Gate
+-- What judging a delivery to these schedules takes, without a token.
+SELECT ''::bytea AS hash, s.id AS token_id, NULL::timestamptz AS expires_at, s.id AS schedule_id, s.number, s.pipeline_id,
+       s.source, s.source_config, s.variables, s.body_limit, s.is_paused OR p.is_paused AS is_paused, s.on_paused,
+       s.filter, s.mapping, s.dedupe, s.split, s.rules_id, p.params_schema, p.queue
+FROM schedules s
+JOIN pipelines p ON p.id = s.pipeline_id
+WHERE s.deleted_at IS NULL AND s.id = ANY ($1::uuid[])

@@ -137,7 +137,11 @@ async def test_an_unknown_key_is_told_from_none(client: httpx.AsyncClient) -> No
 
 
 async def test_a_handler_keeps_its_own_limit_of_a_body_that_was_looked_into(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield BODY
+
     assert (await client.post("/small", content=BODY)).status_code == 413
+    assert (await client.post("/small", content=chunks())).status_code == 413
 
 
 async def test_a_key_counts_only_where_the_api_looks_for_it(client: httpx.AsyncClient) -> None:

@@ -124,10 +124,9 @@ async def test_pipelines_are_counted_and_found_by_one_of_their_spellings(yard: Y
     assert ([pipeline.id for pipeline in found.items], found.total) == (["p"], 2)
     assert (await pipelines.list_span(yard.db, Span(), q="OTH")).total == 1
     for wanted, first in ((["x", "p", "other"], "p"), (["other", "p"], "other"), (["p", "other"], "p")):
-        pipeline = await pipelines.first_of(yard.db, wanted)
-        assert pipeline is not None
-        assert pipeline.id == first
-    assert await pipelines.first_of(yard.db, ["x"]) is None
+        assert (await pipelines.first_of(yard.db, wanted)).id == first
+    with pytest.raises(NotFound, match="There is no pipeline 'x'"):
+        await pipelines.first_of(yard.db, ["x", "y"])
 
 
 async def test_the_schedule_of_a_pipeline_is_its_oldest_that_a_clock_starts(yard: Yard) -> None:

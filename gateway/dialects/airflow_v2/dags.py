@@ -191,17 +191,17 @@ def show_task(block: Block, blocks: Mapping[str, Block], queue: str, user_agent:
 
 def _shared(pipeline: Pipeline, schedule: Schedule | None) -> dict[str, Any]:
     next_fire_at = schedule.next_fire_at if schedule and not schedule.is_paused else None
-    first_line = pipeline.doc.strip().partition("\n")[0]
+    description = pipeline.description or pipeline.doc.strip().partition("\n")[0]
     return {
         "dag_id": pipeline.id,
-        "dag_display_name": pipeline.id,
+        "dag_display_name": pipeline.name or pipeline.id,
         "is_paused": pipeline.is_paused,
         "last_parsed_time": pipeline.updated_at,
         "bundle_version": pipeline.version,
         "relative_fileloc": pipeline.file,
         "fileloc": pipeline.file,
         "file_token": pipeline.id,
-        "description": first_line or None,
+        "description": description or None,
         "timetable_summary": _summary(schedule),
         "timetable_description": _describe(schedule),
         "timetable_periodic": schedule is not None,

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import AsyncGenerator
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -52,14 +53,19 @@ class _Untyped(Stream):
 async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheCore) -> wire.DagRun:
     """Queue a run; one of a paused pipeline waits until that is unpaused."""
     now = dt.datetime.fromtimestamp(core.registry.now_s(), dt.UTC)
-    trigger = triggers.read_trigger(await Fields.read(request, core.settings.body_limit), now=now)
+    trigger, moment = triggers.read_trigger(await Fields.read(request, core.settings.body_limit), now=now)
     try:
         pipeline = await core.catalog.get_pipeline(dag_id)
     except NotFound:
         raise Refused(f"Dag with dag_id: '{dag_id}' not found", status=404) from None
-    begin = core.runs.trigger if trigger.run_key else core.runs.trigger_now
+    how: Any = {"on_paused": OnPaused.QUEUE, "once_per_date": True}
     try:
-        run = await begin(dag_id, trigger, on_paused=OnPaused.QUEUE, once_per_date=True)
+        if trigger.run_key:
+            run = await core.runs.trigger(dag_id, trigger, **how)
+        elif moment:
+            run = await core.runs.trigger_at(moment, dag_id, trigger, **how)
+        else:
+            run = await core.runs.trigger_now(dag_id, trigger, **how)
     except Invalid as error:
         raise triggers.of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:

@@ -22,7 +22,7 @@ def _body(problem: Problem) -> dict[str, Any]:
     if kind := problem.extra.get("exception_type"):
         return {"detail": {"status": False, "exception_type": kind, "traceback": problem.detail, "data": None}}
     if problem.errors:
-        return {"detail": "; ".join(f"{error.pointer}: {error.message}" for error in problem.errors)}
+        return {"detail": "; ".join(f"{error.pointer or '/'}: {error.message}" for error in problem.errors)}
     return {"detail": problem.detail}
 
 
@@ -59,11 +59,6 @@ def not_paused() -> Refused:
 def missing_id() -> Refused:
     """Say that the body names no pipeline."""
     return Refused("pipeline_id is required")
-
-
-def not_a_cron() -> Refused:
-    """Say what a cron is."""
-    return Refused("Property cron is a cron expression, or null")
 
 
 def read_only(name: str) -> Refused:

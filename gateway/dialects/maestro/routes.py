@@ -1,12 +1,12 @@
 """Maestro's routes: each reads the request, asks the core, and shapes the answer."""
 
-from typing import Any
-
+import msgspec
 from litestar import get, patch, post
 from litestar.params import FromPath
+from msgspec import UNSET
 
 from gateway.auth import Keys, bearer, header, needs
-from gateway.bodies import read_json
+from gateway.bodies import decode_json, read_body, read_json
 from gateway.core import Core
 from gateway.dialects.maestro import errors, wire
 from gateway.handling import AnyRequest, TheCaller, TheCore
@@ -81,18 +81,21 @@ async def get_pipeline(pipeline_id: FromPath[str], core: TheCore) -> wire.Succee
 async def patch_pipeline(
     pipeline_id: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller
 ) -> dict[str, str]:
-    """Change the cron of a pipeline; its other properties are those of its file."""
-    given = await read_json(request, dict[str, Any], limit=core.settings.body_limit)
+    """Change what users call a pipeline, and its cron."""
+    body = await read_body(request, core.settings.body_limit)
+    for name in decode_json(body, dict[str, msgspec.Raw]):
+        if name not in wire.Patch.__struct_fields__:
+            raise errors.read_only(name)
+    wanted = decode_json(body, wire.Patch)
     try:
         pipeline = await core.catalog.find_pipeline(wire.spellings(pipeline_id))
     except NotFound:
         raise errors.not_found_to_patch(wire.underscored(pipeline_id)) from None
-    unchanged = {"name": pipeline.id, "description": pipeline.doc}
-    for name, value in given.items():
-        if name != "cron" and (name not in unchanged or value != unchanged[name]):
-            raise errors.read_only(name)
-    if "cron" in given:
-        await _set_cron(core, pipeline, given["cron"], caller)
+    if wanted.cron is not UNSET:
+        await _set_cron(core, pipeline, wanted.cron, caller)
+    if (wanted.name, wanted.description) != (UNSET, UNSET):
+        changed = PipelinePatch(name=wanted.name, description=wanted.description)
+        await core.catalog.patch_pipeline(pipeline.id, changed, caller)
     return {"detail": f"successfully patched the item of the pipeline_id: {wire.underscored(pipeline.id)}"}
 
 
@@ -130,9 +133,7 @@ async def _find(core: Core, pipeline_id: str) -> Pipeline:
         raise errors.not_found(wire.underscored(pipeline_id)) from None
 
 
-async def _set_cron(core: Core, pipeline: Pipeline, cron: Any, caller: Caller) -> None:
-    if not isinstance(cron, str | None):
-        raise errors.not_a_cron()
+async def _set_cron(core: Core, pipeline: Pipeline, cron: str | None, caller: Caller) -> None:
     schedule = (await core.catalog.time_schedules([pipeline.id])).get(pipeline.id)
     if cron is not None and schedule is None:
         new = NewSchedule(pipeline_id=pipeline.id, name="cron", kind=ScheduleKind.TIME, cron=cron)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from schemas.pipelines import Block, Pipeline
+from schemas.pipelines import Block, Description, Name, Pipeline
 from schemas.runs import BlockRun, Run, RunError, RunRow
 from schemas.schedules import Schedule
 from schemas.states import BlockState, RunState
@@ -20,14 +21,15 @@ from schemas.states import BlockState, RunState
 NOBODY = "penstock"  # we have no customers, and pipelines belong to nobody
 NEVER_RAN = "CREATED"
 _UUID = re.compile(r"[0-9a-f]{8}([-_])[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE)
-_RUN_STATUS = {
+RUN_STATUS = {
     RunState.QUEUED: "RUNNING",
     RunState.RUNNING: "RUNNING",
     RunState.SUCCESS: "SUCCESS",
     RunState.FAILED: "FAILED",
     RunState.CANCELLED: "FAILED",
 }
-_JOB_STATUS = {
+JOB_STATUS = {
+    BlockState.PENDING: "PENDING",
     BlockState.RUNNING: "RUNNING",
     BlockState.SUCCESS: "SUCCESS",
     BlockState.SKIPPED: "SUCCESS",
@@ -35,7 +37,6 @@ _JOB_STATUS = {
     BlockState.CANCELLED: "FAILED",
     BlockState.UPSTREAM_FAILED: "FAILED",
 }
-_NOT_BEGUN = "PENDING"
 _decode_error = msgspec.json.Decoder[RunError | None](RunError | None).decode
 
 
@@ -43,6 +44,14 @@ class Named(msgspec.Struct, frozen=True):
     """The body that names a pipeline; `customer_id` and whatever else it holds is not ours to believe."""
 
     pipeline_id: str | None = None
+
+
+class Patch(msgspec.Struct, frozen=True):
+    """The body of PATCH, as far as it changes something; `cron` null ends the schedule."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType | None = UNSET
+    cron: str | UnsetType | None = UNSET
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -144,10 +153,10 @@ def list_pipeline(
     return ListedPipeline(
         id=_number(pipeline.id),
         pipeline_id=shown_id,
-        name=pipeline.id,
-        description=pipeline.doc,
+        name=pipeline.name or pipeline.id,
+        description=pipeline.doc if pipeline.description is None else pipeline.description,
         cron=schedule.cron if schedule else None,
-        last_status=_RUN_STATUS[newest.state] if newest else NEVER_RAN,
+        last_status=RUN_STATUS[newest.state] if newest else NEVER_RAN,
         jobs=[
             ListedJob(
                 id=_number(f"{pipeline.id}_{place}"),
@@ -166,8 +175,8 @@ def show_pipeline(pipeline: Pipeline, schedule: Schedule | None) -> ShownPipelin
     shown_id = underscored(pipeline.id)
     return ShownPipeline(
         id=shown_id,
-        name=pipeline.id,
-        description=pipeline.doc,
+        name=pipeline.name or pipeline.id,
+        description=pipeline.doc if pipeline.description is None else pipeline.description,
         cron=schedule.cron if schedule else None,
         status="error" if pipeline.error else "paused" if pipeline.is_paused else "active",
         created_at=_moment(pipeline.created_at, "seconds"),
@@ -185,7 +194,7 @@ def show_run(run: Run) -> PipelineRun:
         id=run.number,
         pipeline_run_id=underscored(str(run.id)),
         pipeline_id=underscored(run.pipeline_id),
-        last_status=_RUN_STATUS[run.state],
+        last_status=RUN_STATUS[run.state],
         created_at=_moment(run.created_at, "milliseconds"),
         updated_at=_moment(run.finished_at or run.started_at or run.created_at, "milliseconds"),
         trace="The run was cancelled." if run.state is RunState.CANCELLED else _trace(run.error),
@@ -197,8 +206,7 @@ def _blocks(pipeline: Pipeline) -> tuple[Block, ...]:
 
 
 def _job_status(states: Mapping[str, BlockState], block: Block) -> str:
-    state = states.get(block.id)
-    return _NOT_BEGUN if state is None else _JOB_STATUS.get(state, _NOT_BEGUN)
+    return JOB_STATUS[states.get(block.id, BlockState.PENDING)]
 
 
 def _input(block: Block) -> dict[str, str | None]:

@@ -20,7 +20,7 @@ from gateway.embedded import EmbeddedServers
 from schemas.overviews import Edge, RelatedRun, Starter
 from schemas.pipelines import Block, Graph
 from schemas.states import Origin, RunState
-from schemas.store import tallies
+from schemas.store import search, tallies
 from schemas.store.db import Database, prepare
 from tests.faults import Connection, trigger
 from tests.problems import problem
@@ -259,6 +259,18 @@ async def test_search_finds_each_kind_by_what_people_remember(shared: Penstock) 
     assert (await shared.client.get(hit["url"])).json()["id"] == noted["id"]
 
 
+async def test_a_senders_own_id_is_found_at_any_age(shared: Penstock, shared_connection: Connection) -> None:
+    secret, word = "a-secret_Token", str(uuid.uuid4().int)
+    hook = await shared.hook("quick", source="telegram", source_config={"secrets": [secret]})
+    headers = {"x-telegram-bot-api-secret-token": secret, "content-type": "application/json"}
+    event = (await shared.deliver(hook, b'{"update_id": %s}' % word.encode(), **headers)).json()["event_id"]
+
+    none_of_the_newest = 0
+    found = await shared_connection.fetch(search.SQL["events"], word, None, [], search.SCHEDULES, none_of_the_newest, 5)
+
+    assert [(str(row["id"]), row["dedupe_key"]) for row in found] == [(event, f"telegram:{word}")]
+
+
 @pytest.mark.parametrize(
     ("path", "params"),
     [
@@ -301,13 +313,14 @@ async def test_the_lineage_of_a_run_goes_back_to_its_event_and_forth_to_what_cam
 ) -> None:
     first = await shared.run(await shared.delivered_run(await shared.hook("quick")))
     made = []
-    for origin, parent in (("resume", 0), ("run", 1)):
+    for origin, parent, firsts in (("resume", 0, first["id"]), ("run", 1, None)):
         made.append(
             await shared_connection.fetchval(
-                """INSERT INTO runs (id, pipeline_id, origin, parent_id, state, finished_at)
-                   VALUES (gen_random_uuid(), 'quick', $1, $2, 'success', now()) RETURNING id""",
+                """INSERT INTO runs (id, pipeline_id, origin, parent_id, first_id, state, finished_at)
+                   VALUES (gen_random_uuid(), 'quick', $1, $2, $3, 'success', now()) RETURNING id""",
                 origin,
                 [uuid.UUID(first["id"]), *made][parent],
+                firsts,
             )
         )
     names = [f"event:{first['event_id']}", f"run:{first['id']}", f"run:{made[0]}", f"run:{made[1]}"]

@@ -46,6 +46,7 @@ SMALLEST = [
     ("GET", "/v1/events", "viewer"),
     ("GET", f"/v1/events/{UNKNOWN}", "viewer"),
     ("GET", f"/v1/events/{UNKNOWN}/body", "viewer"),
+    ("GET", f"/v1/events/{UNKNOWN}/explain", "viewer"),
     ("GET", "/v1/callbacks", "viewer"),
     ("GET", "/v1/callbacks/signing-secrets", "admin"),
     ("GET", f"/v1/callbacks/{UNKNOWN}", "viewer"),

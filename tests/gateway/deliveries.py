@@ -1,0 +1,25 @@
+"""Deliveries as expressions see them, without a gateway around."""
+
+import json
+from typing import Any
+
+from gateway.expressions import Subject
+from gateway.incoming import Incoming
+
+SECRET = "s3cret"
+HEADERS = {"content-type": "application/json", "x-github-event": "push", "authorization": SECRET}
+
+
+def subject(body: Any = None, *, raw: bytes | None = None, **fields: Any) -> Subject:
+    """Make the subject of a JSON delivery that was received at 2023-11-14T22:13:20Z."""
+    incoming = Incoming(
+        headers=fields.pop("headers", HEADERS),
+        body=json.dumps(body).encode() if raw is None else raw,
+        query=fields.pop("query", {}),
+        now=1_700_000_000.0,
+    )
+    return Subject(incoming, source="github", event_id="d-1", event_type="push", **fields)
+
+
+def is_secret(header: str) -> bool:
+    return header == "authorization"
