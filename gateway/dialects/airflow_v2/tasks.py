@@ -26,13 +26,23 @@ LINES = 1000  # of one page of a log
 _FULL = 10  # pages of a log that is asked for in full
 _MOST_TRIES = 1000
 _TASKS = "/api/v2/dags/{dag_id:str}/dagRuns/{run_id:str}/taskInstances"
-_ORDERS = {name: name for name in ("id", "state", "duration", "start_date", "end_date", "map_index", "try_number")} | {
-    "logical_date": "logical_date",
-    "run_after": "run_after",
-    "task_id": "task_id",
-    "task_display_name": "task_id",
-    "queued_when": "queued_when",
-}
+_ORDERS = frozenset(
+    {
+        "id",
+        "task_id",
+        "task_display_name",
+        "state",
+        "map_index",
+        "try_number",
+        "duration",
+        "start_date",
+        "end_date",
+        "queued_when",
+        "logical_date",
+        "run_after",
+    }
+)
+_OPEN = (None, "running")  # states of a task whose log may still grow
 _FILTERS = ("limit", "offset", "order_by", "state")
 _NDJSON = "application/x-ndjson"
 
@@ -104,11 +114,8 @@ async def get_log(
     if not accept.startswith(("*/*", "application/json", _NDJSON)):
         raise Refused("Only application/json or application/x-ndjson is supported", status=406)
     asked = Parameters(request)
-    map_index, attempt, after = (
-        _map_index(asked.text("map_index")),
-        queries.integer(("path", "try_number"), try_number, least=1),
-        queries.from_cursor(asked.text("token") or ""),
-    )
+    map_index, after = _map_index(asked.text("map_index")), queries.from_cursor(asked.text("token") or "")
+    attempt = queries.integer(("path", "try_number"), try_number, least=1)
     named = await find_run(core, dag_id, run_id)
     tasks = [task for task in wire.show_tasks(named, {}) if (task.task_id, task.map_index) == (task_id, map_index)]
     if not tasks or attempt > max(tasks[0].try_number, 1):
@@ -117,7 +124,9 @@ async def get_log(
     pages = _pages(core, named, which, after)
     if accept.startswith(_NDJSON):
         return Stream(_encoded(pages), media_type=_NDJSON)
-    return Response(await _log_page(pages, _FULL if asked.text("full_content") in ("true", "True", "1") else 1))
+    most = _FULL if asked.text("full_content") in ("true", "True", "1") else 1
+    is_open = tasks[0].state in _OPEN and attempt >= tasks[0].try_number
+    return Response(await _log_page(pages, most, after=after, is_open=is_open))
 
 
 async def _list(
@@ -137,13 +146,8 @@ async def _list(
     if task_id is not None:
         found = [task for task in found if task.task_id == task_id and task.map_index != wire.UNMAPPED]
     wanted = [task for task in found if not states or (task.state or "none") in states]
-    wanted = wire.sorted_by([_translated(attribute) for attribute in order], wanted)
+    wanted = wire.sorted_by(order, wanted)
     return wire.TaskInstances(wanted[span.offset : span.offset + span.limit], len(wanted))
-
-
-def _translated(attribute: str) -> str:
-    sign = "-" if attribute.startswith("-") else ""
-    return sign + _ORDERS[attribute.lstrip("-")]
 
 
 async def _show(core: Core, named: NamedRun) -> list[wire.TaskInstance]:
@@ -189,17 +193,18 @@ async def _pages(core: Core, named: NamedRun, which: LogFilter, after: int) -> A
         after = lines[:LINES][-1].seq if lines else after
 
 
-async def _log_page(pages: AsyncIterator[Sequence[LogLine]], most: int) -> wire.LogPage:
+async def _log_page(pages: AsyncIterator[Sequence[LogLine]], most: int, *, after: int, is_open: bool) -> wire.LogPage:
+    """Put so many pages together; there is a token while there are more, or may be."""
     lines: list[LogLine] = []
     number = 0
     async for page in pages:
         lines += page
         number += 1
-        if len(page) < LINES:
-            return wire.LogPage([wire.show_line(line) for line in lines], None)
-        if number == most:
+        if number == most or len(page) < LINES:
+            is_open = is_open or len(page) == LINES
             break
-    return wire.LogPage([wire.show_line(line) for line in lines], queries.to_cursor(lines[-1].seq) if lines else None)
+    last = lines[-1].seq if lines else after
+    return wire.LogPage([wire.show_line(line) for line in lines], queries.to_cursor(last) if is_open else None)
 
 
 async def _encoded(pages: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[bytes]:

@@ -60,6 +60,13 @@ async def test_triggers_of_one_moment_are_runs_of_their_own(shared: Penstock) ->
     assert len({run["dag_run_id"] for run in made}) == 30
 
 
+async def test_a_moment_that_was_given_names_the_run_and_the_next_one_after_it(shared: Penstock) -> None:
+    wanted = {"run_after": "2019-05-06T09:08:09+02:00", "conf": {"seconds": 0}}
+    made = [(await triggered(shared, "unlimited", **wanted))["dag_run_id"] for _ in range(2)]
+
+    assert made == ["manual__2019-05-06T07:08:09.000000+00:00", "manual__2019-05-06T07:08:09.000001+00:00"]
+
+
 async def test_of_simultaneous_triggers_for_one_date_one_is_a_run(shared: Penstock) -> None:
     date = "2019-02-03T04:05:06Z"
     answers = await asyncio.gather(*(trigger(shared, "unlimited", logical_date=date) for _ in range(8)))
@@ -122,6 +129,7 @@ async def test_what_executes_is_neither_deleted_nor_cleared_but_may_be_marked(sh
     while await anext(waiting) != "running":
         pass
 
+    growing = await read(shared, f"{path}/taskInstances/works/logs/1")
     deleted = await shared.client.delete(path)
     cleared = await shared.client.post(f"{path}/clear", json={"dry_run": False})
     marked = await shared.client.patch(path, json={"state": "failed"})
@@ -131,6 +139,9 @@ async def test_what_executes_is_neither_deleted_nor_cleared_but_may_be_marked(sh
     assert "only a run that has ended can be run again" in cleared.json()["detail"]
     assert marked.json()["state"] == "failed"
     assert [state async for state in waiting] == ["failed"]
+    assert growing["content"] == []
+    more = await read(shared, f"{path}/taskInstances/works/logs/1?token={growing['continuation_token']}")
+    assert more == {"content": [], "continuation_token": None}
 
 
 async def test_a_run_that_came_by_a_webhook_has_its_id_for_a_name(shared: Penstock) -> None:
