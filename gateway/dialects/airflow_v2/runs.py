@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import AsyncGenerator
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -70,7 +71,7 @@ async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheC
         raise triggers.of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise triggers.of_conflict(error, pipeline, trigger) from None
-    return await _show(core, run)
+    return wire.show_accepted(await core.runs.name(run))
 
 
 @get("/api/v2/dags/{dag_id:str}/dagRuns", guards=[may(Role.VIEWER)])
@@ -139,12 +140,14 @@ async def patch_dag_run(
     given.refuse_wrong()
     mask = Parameters(request).texts("update_mask")
     named = await find_run(core, dag_id, run_id)
+    first = named.run.id
     if state is not None and (not mask or "state" in mask):
         await _set_state(core, named, state, caller)
         named = await find_run(core, dag_id, run_id)
     if given.has("note") and (not mask or "note" in mask):
         await core.control.annotate(named.run.id, note, caller)
-    return wire.show_run(await find_run(core, dag_id, run_id))
+        named = await find_run(core, dag_id, run_id)
+    return _show(named, before=first)
 
 
 @post(f"{_RUN}/clear", guards=[may(Role.OPERATOR)], status_code=200)
@@ -164,7 +167,8 @@ async def clear_dag_run(
         tasks = wire.show_tasks(named, blocks_of(await find_dag(core, dag_id)))
         cleared = [task for task in tasks if not only_failed or task.state in _CLEARED]
         return wire.TaskInstances(cleared, len(cleared))
-    return await _show(core, await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note))
+    run = await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note)
+    return _show(await core.runs.name(run), before=named.run.id)
 
 
 @get(f"{_RUN}/wait", guards=[may(Role.VIEWER)])
@@ -199,8 +203,9 @@ async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Calle
         await core.control.mark(str(named.run.id), mark, caller)
 
 
-async def _show(core: Core, run: Run) -> wire.DagRun:
-    return wire.show_run(await core.runs.name(run))
+def _show(named: NamedRun, *, before: UUID) -> wire.DagRun:
+    """Show a run that may have been begun anew: then it is another one than before."""
+    return wire.show_run(named) if named.run.id == before else wire.show_accepted(named)
 
 
 async def _lines(core: Core, run: Run, interval: float) -> AsyncGenerator[bytes]:

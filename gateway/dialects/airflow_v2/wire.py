@@ -179,6 +179,12 @@ def show_run(named: NamedRun) -> DagRun:
     )
 
 
+def show_accepted(named: NamedRun) -> DagRun:
+    """Show a run as it was when it was accepted, however fast a runner has taken it since: Airflow never is so fast."""
+    run = msgspec.structs.replace(named.run, state=RunState.QUEUED, started_at=None, finished_at=None)
+    return show_run(NamedRun(run, named.name))
+
+
 def show_tasks(named: NamedRun, blocks: Mapping[str, Block]) -> list[TaskInstance]:
     """Show the blocks of a run in their order; of a mapped one that has begun only its items."""
     found = named.run.block_runs
