@@ -1,5 +1,6 @@
 """Why an event did or did not run: step by step, under the rules of its time and under today's."""
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from urllib.parse import parse_qsl
@@ -8,8 +9,10 @@ import msgspec
 
 from gateway import intake
 from gateway.incoming import Incoming
+from gateway.inspector import Inspector
 from gateway.rules import Finding, Rules
 from gateway.sources import Facts, discover
+from schemas.errors import Conflict, NotFound
 from schemas.events import ExplainedEvent
 from schemas.schedules import Gate, SourceConfig
 from schemas.states import Verdict
@@ -40,12 +43,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Explanations:
     """Explains what was delivered."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, inspector: Inspector) -> None:
         self._db = db
+        self._inspector = inspector
 
     async def explain(self, event_id: uuid.UUID) -> Explanation:
-        """Explain one event; raises NotFound."""
-        event = await events.explained(self._db, event_id)
+        """Explain one event; raises NotFound, and Unavailable when its body is in the object store and that is away."""
+        event = await self._with_body(await events.explained(self._db, event_id))
         gate = (await schedules.gates(self._db, [event.schedule_id])).get(event.schedule_id)
         incoming = _incoming(event)
         is_changed = gate is not None and gate.rules_id != event.rules_id and event.reason_code not in _AT_THE_GATE
@@ -57,6 +61,13 @@ class Explanations:
             steps=list(_steps(event, incoming, gate.source_config if gate else SourceConfig())),
             today=_today(event, gate, incoming) if gate is not None and is_changed else None,
         )
+
+    async def _with_body(self, event: ExplainedEvent) -> ExplainedEvent:
+        if event.object is not None:
+            keeper = event.duplicate_of if event.reason_code == "same_body" else None
+            with contextlib.suppress(NotFound, Conflict):  # then it is one that was not kept whole
+                return msgspec.structs.replace(event, body=(await self._inspector.body(keeper or event.id)).body)
+        return event
 
 
 _AT_THE_GATE = {"too_large", "bad_signature", "malformed"}

@@ -1,7 +1,8 @@
 """How a delivery is taken: decided, committed together with its runs, and only then answered.
 
 In this order: whose token, how large, then what `gateway/intake.py` reads in its bytes. Event and runs are written in
-one commit that many deliveries share; only after it the sender is answered and the doorbell rung.
+one commit that many deliveries share; only after it the sender is answered and the doorbell rung. A body that is too
+large for a row is in the object store before that.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from gateway import credentials, intake
 from gateway.documents import Documents
 from gateway.feed import Feed
 from gateway.incoming import Incoming
+from gateway.large_bodies import LargeBodies
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
 from gateway.registry import Registry
@@ -26,6 +28,8 @@ from gateway.urls import Urls
 from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
+from schemas.ids import new_id
+from schemas.objects import INLINE_LIMIT, ObjectStore
 from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
 from schemas.schedules import Gate
@@ -88,6 +92,7 @@ class Ingest:
         feed: Feed,
         metrics: Metrics,
         signer: credentials.LinkSigner | None,
+        store: ObjectStore,
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -99,6 +104,7 @@ class Ingest:
         self._documents = Documents(settings.outgoing_allow)
         self._signer = signer
         self._refusals = Refusals(db)
+        self._large_bodies = LargeBodies(db, store)
         self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )
@@ -110,6 +116,7 @@ class Ingest:
     async def stop(self) -> None:
         """Answer what is under way."""
         await self._commits.close()
+        await self._large_bodies.stop()
         await self._refusals.stop()
         await self._documents.close()
 
@@ -168,9 +175,16 @@ class Ingest:
                 "strict would refuse", schedule_id=gate.schedule_id, source=gate.source, why=assessment.observed
             )
         delivery = intake.write_down(gate, incoming, assessment)
-        receipt = await self._commits.submit(delivery)
+        is_small = delivery.size <= INLINE_LIMIT
+        receipt = await (self._commits.submit(delivery) if is_small else self._commit_large(delivery))
         await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipt)
+
+    async def _commit_large(self, delivery: Delivery) -> Receipt:
+        """Have the body in the object store, then commit, in the time for which every delivery may be held."""
+        until = self._held_until()
+        async with self._large_bodies.moved(delivery, until=until):
+            return await self._commits.submit(delivery, until=until)
 
     async def _deliver_by_link(self, arrival: Arrival) -> Outcome:
         """Count the link's use and write the delivery in one transaction: a refused delivery uses nothing up."""
@@ -180,6 +194,15 @@ class Ingest:
         if arrival.is_dry_run:
             raise Invalid("A signed link cannot be tried out without using it; try a token.")
         incoming = self._incoming(arrival, await arrival.read_body(MAX_BODY_LIMIT))
+        if len(incoming.body) <= INLINE_LIMIT:
+            return await self._use_link(arrival, link_id, incoming)
+        event_id = new_id()  # nothing is stored within the transaction: watchers wait for every one that writes
+        async with self._large_bodies.stored(event_id, incoming.body, until=self._held_until()) as key:
+            return await self._use_link(arrival, link_id, incoming, (event_id, key))
+
+    async def _use_link(
+        self, arrival: Arrival, link_id: uuid.UUID, incoming: Incoming, stored: tuple[uuid.UUID, str] | None = None
+    ) -> Outcome:
         async with self._db.transaction() as transaction:
             use = await links.use(transaction, link_id)
             if use is None or arrival.schedule not in (str(use.schedule_id), str(use.number)):
@@ -190,6 +213,9 @@ class Ingest:
             incoming = await self._with_documents(gate, incoming)
             assessment = intake.assess(gate, incoming)
             delivery = intake.write_down(gate, incoming, assessment)
+            if stored is not None:
+                delivery.event_id, delivery.object = stored
+                delivery.body = b""
             receipts = await events.ingest(transaction, [delivery])
         self._ring([delivery], receipts)
         await self._visit(gate, assessment)
@@ -234,6 +260,9 @@ class Ingest:
             query=arrival.query,
             now=self._registry.now_s(),
         )
+
+    def _held_until(self) -> float:
+        return asyncio.get_running_loop().time() + self._settings.hold_s
 
     def _limit(self, gate: Gate) -> int:
         return gate.body_limit or self._settings.body_limit

@@ -58,9 +58,11 @@ ALTER TABLE events
     ADD observed text,                         -- what `strict` would have refused it for
     ADD rules_id uuid,
     ADD duplicate_of uuid,
+    ADD object text,                           -- where a large body lies in the object store
     DROP CONSTRAINT events_verdict_check;
 UPDATE events SET size = length(body), reason_code = CASE verdict WHEN 'filtered' THEN 'paused' END;
 ALTER TABLE events
+    ADD CONSTRAINT a_body_is_in_one_place CHECK (object IS NULL OR body = ''),
     ADD CONSTRAINT a_verdict_is_known
         CHECK (verdict IN ('accepted', 'duplicate', 'filtered', 'handshake', 'rejected')),
     ADD CONSTRAINT a_duplicate_has_a_first CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
@@ -73,3 +75,10 @@ ALTER TABLE event_keys
 -- 3. A delivery that is split has one run per item, whose `event_variables` are the item.
 
 ALTER TABLE runs ADD event_item bytea;
+
+-- 4. What a purge leaves to be deleted in the object store is a prefix: a run, an event, or all events of a day.
+
+ALTER TABLE discarded_runs RENAME TO discarded_objects;
+ALTER TABLE discarded_objects ALTER run_id TYPE text USING 'runs/' || run_id;
+ALTER TABLE discarded_objects RENAME run_id TO prefix;
+ALTER INDEX discarded_runs_due RENAME TO discarded_objects_due;

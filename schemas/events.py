@@ -25,7 +25,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """A delivery on its way into the database.
 
-    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event.
+    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event. A body
+    that lies in the object store is named by `object`, and `body` is empty.
     """
 
     event_id: uuid.UUID
@@ -51,6 +52,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     variables: msgspec.Raw
     queue: str
     items: tuple[PlannedRun, ...] | None = None
+    object: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
     observed: str | None
     size: int
     body: bytes
+    object: str | None
     received_at: dt.datetime
     rules_id: uuid.UUID | None
     filter: str | None
@@ -131,10 +134,13 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored bytes of an event."""
+    """The stored bytes of an event, or where they lie in the object store."""
 
     content_type: str
     body: bytes
+    object: str | None
+    size: int
+    sha256: bytes | None
 
 
 def fit_dedupe_key(key: str) -> str:

@@ -267,6 +267,9 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     event_kind: Kind | None
     event_content_type: str | None
     event_body: bytes | None
+    event_object: str | None = None
+    event_size: int | None = None
+    event_sha256: str | None = None
 
 
 class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -68,6 +69,11 @@ def local_url(host: str, port: int) -> str:
 def base_url(settings: Settings) -> str:
     """Return what the gateway is called from outside, without a slash at its end."""
     return settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
+
+
+def event_body_url(base: str, event_id: uuid.UUID) -> str:
+    """Return where the bytes of an event can be fetched; `base` is what `base_url` returns."""
+    return f"{base}/v1/events/{event_id}/body"
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

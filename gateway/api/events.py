@@ -1,7 +1,8 @@
 """`/v1/events`: every delivery that reached a schedule, and its bytes."""
 
-from litestar import Response, get
+from litestar import get
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from gateway.api.query import PAGING, Query, path_id
 from gateway.auth import needs
@@ -40,14 +41,14 @@ async def get_event(event_id: FromPath[str], core: TheCore) -> Event:
 
 
 @get("/v1/events/{event_id:str}/body", guards=[needs(Role.VIEWER)])
-async def get_event_body(event_id: FromPath[str], core: TheCore) -> Response[bytes]:
+async def get_event_body(event_id: FromPath[str], core: TheCore) -> Stream:
     """Download the bytes of an event as they came."""
     found = path_id(event_id, "event")
-    stored = await core.inspector.body(found)
-    return Response(
-        stored.body,
+    size, pieces = await core.inspector.body_in_pieces(found)
+    return Stream(
+        pieces,
         media_type="application/octet-stream",  # never the sender's type: a browser must not run what it sent
-        headers={"content-disposition": f'attachment; filename="{found}"'},
+        headers={"content-disposition": f'attachment; filename="{found}"', "content-length": str(size)},
     )
 
 

@@ -63,18 +63,17 @@ WITH names AS (SELECT DISTINCT pg_temp.pipeline(n, $1) AS id FROM generate_serie
 INSERT INTO schedules (id, pipeline_id, name, kind, source) SELECT md5(id)::uuid, id, id, 'api', 'generic' FROM names
 """
 _EVENTS = """
-INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, content_type, kind, headers, body,
+INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, content_type, kind, headers, body, size,
                     received_at)
 SELECT pg_temp.id('001', n, at), pg_temp.schedule(n, $5), CASE n % 5000 WHEN 0 THEN 'github' ELSE 'generic' END,
        CASE n % 1000 WHEN 1 THEN 'rejected' ELSE 'accepted' END, CASE n % 1000 WHEN 1 THEN 'bad_signature' END,
        'order.made', 'application/json', 'json',
-       '{"content-type": "application/json"}',
-       convert_to(
-           format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000),
-           'UTF8'
-       ), at
+       '{"content-type": "application/json"}', body, length(body), at
 FROM generate_series($1::bigint, $2::bigint) n
 CROSS JOIN LATERAL pg_temp.moment(n, $3, $4) at
+CROSS JOIN LATERAL convert_to(
+    format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000), 'UTF8'
+) body
 """
 _RUNS = """
 INSERT INTO runs (id, pipeline_id, version, schedule_id, event_id, state, origin, parent_id, run_key, note, attempt,

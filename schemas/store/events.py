@@ -105,6 +105,17 @@ def _path(which: EventFilter) -> str:
     return "newest" if which.verdict in (None, Verdict.ACCEPTED) else "not accepted"
 
 
+async def sha256_of_first(db: Db, schedule_id: uuid.UUID, dedupe_key: str | None) -> bytes | None:
+    """Read the hash of the delivery that came first with a key, if one did."""
+    found: bytes | None = await db.fetchval(SQL["sha256_of_first"], schedule_id, dedupe_key)
+    return found
+
+
+async def names_object(db: Db, event_id: uuid.UUID) -> bool:
+    """Tell whether an event was written, and names an object of the object store."""
+    return bool(await db.fetchval(SQL["names_object"], event_id))
+
+
 async def body(db: Db, event_id: uuid.UUID) -> EventBody:
     """Read the bytes of one event; raises NotFound."""
     row = await db.fetchrow(SQL["body"], event_id)

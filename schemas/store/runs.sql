@@ -144,10 +144,12 @@ SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.st
        r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
        r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        CASE WHEN r.event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
-       length(coalesce(r.event_item, e.body)) AS event_size,
-       CASE WHEN length(coalesce(r.event_item, e.body)) > $3 OR r.event_item IS NULL AND e.kind = 'binary'
-            THEN encode(sha256(coalesce(r.event_item, e.body)), 'hex') END AS event_sha256,
-       CASE WHEN length(coalesce(r.event_item, e.body)) <= $3 THEN coalesce(r.event_item, e.body) END AS event_body
+       coalesce(length(r.event_item), e.size) AS event_size,
+       CASE WHEN length(r.event_item) > $3 THEN encode(sha256(r.event_item), 'hex')
+            WHEN r.event_item IS NULL AND (e.size > $3 OR e.kind = 'binary' OR e.object IS NOT NULL)
+            THEN encode(coalesce(e.sha256, sha256(e.body)), 'hex') END AS event_sha256,
+       CASE WHEN r.event_item IS NULL AND (e.size > $3 OR e.object IS NOT NULL) OR length(r.event_item) > $3 THEN NULL
+            ELSE coalesce(r.event_item, e.body) END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint
