@@ -18,6 +18,8 @@ from gateway.outputs import Outputs
 from gateway.overviews import Overviews
 from gateway.purging import Purging
 from gateway.registry import Registry
+from gateway.replayer import Replayer
+from gateway.replays import Replays
 from gateway.runs import Runs
 from gateway.tail import Tail
 from gateway.urls import Urls
@@ -56,6 +58,10 @@ class Core:
         self.clocks = Clocks(self.db)
         store = ObjectStore(store_place(settings.store, settings.data))
         self.inspector = Inspector(self.db, store)
+        self.replayer = Replayer(self.db, self.doorbell, self.inspector)
+        self.replays = Replays(
+            self.db, self.doorbell, inspector=self.inspector, urls=self.urls, wake=self.replayer.wake
+        )
         self.explanations = Explanations(self.db, self.inspector)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
@@ -89,11 +95,13 @@ class Core:
         await self.registry.start()
         await self.feed.start()
         self.ingest.start()
+        self.replayer.start()
         await self.listener.start()
 
     async def stop(self) -> None:
         """Answer what is under way, then disconnect."""
         await self.ingest.stop()
+        await self.replayer.stop()
         await self.doorbell.flush()
         await self.listener.stop()
         await self.feed.stop()

@@ -3,7 +3,6 @@
 import contextlib
 import uuid
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -51,7 +50,7 @@ class Explanations:
         """Explain one event; raises NotFound, and Unavailable when its body is in the object store and that is away."""
         event = await self._with_body(await events.explained(self._db, event_id))
         gate = (await schedules.gates(self._db, [event.schedule_id])).get(event.schedule_id)
-        incoming = _incoming(event)
+        incoming = intake.as_it_came(event.headers, event.query, event.body, event.received_at)
         is_changed = gate is not None and gate.rules_id != event.rules_id and event.reason_code not in _AT_THE_GATE
         return Explanation(
             event_id=event.id,
@@ -72,15 +71,6 @@ class Explanations:
 
 _AT_THE_GATE = {"too_large", "bad_signature", "malformed"}
 _NOT_WHOLE = "they are not evaluated again, for the body was not kept whole"
-
-
-def _incoming(event: ExplainedEvent) -> Incoming:
-    return Incoming(
-        msgspec.json.decode(event.headers, type=dict[str, str]),
-        event.body,
-        query=dict(parse_qsl(event.query, keep_blank_values=True)),
-        now=event.received_at.timestamp(),
-    )
 
 
 def _steps(event: ExplainedEvent, incoming: Incoming, config: SourceConfig) -> Iterator[Finding]:

@@ -35,10 +35,11 @@ class LargeBodies:
 
     @asynccontextmanager
     async def moved(self, delivery: Delivery, *, until: float) -> AsyncIterator[None]:
-        """Have the body of a delivery in the object store instead, while it is committed; raises what `stored` raises.
+        """Have the body of a delivery in the object store instead, while it is committed.
 
         The database is asked first: while it is away nothing is stored. What came before with the same key is not
-        stored again, as nothing is kept of the body of such a duplicate.
+        stored again, as nothing is kept of the body of such a duplicate. Raises Unavailable when the store does not
+        have it `until` then (the loop's clock), or too much waits for it.
         """
         with self._weighed(delivery.size):
             body, delivery.body = delivery.body, b""
@@ -47,16 +48,6 @@ class LargeBodies:
                 return
             async with self._stored(delivery.event_id, body, until) as delivery.object:
                 yield
-
-    @asynccontextmanager
-    async def stored(self, event_id: uuid.UUID, body: bytes, *, until: float) -> AsyncIterator[str]:
-        """Have a body in the object store, under the key that is given, while its event is committed.
-
-        Raises Unavailable when the store does not have it `until` then (the loop's clock), or too much waits for it.
-        """
-        with self._weighed(len(body)):
-            async with self._stored(event_id, body, until) as key:
-                yield key
 
     @asynccontextmanager
     async def _stored(self, event_id: uuid.UUID, body: bytes, until: float) -> AsyncIterator[str]:

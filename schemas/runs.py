@@ -75,6 +75,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: uuid.UUID | None
     resumed_from: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None
@@ -145,6 +146,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
     parent_id: uuid.UUID | None = None
     backfill_id: uuid.UUID | None = None
+    replay_id: uuid.UUID | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
     started_after: dt.datetime | None = None
@@ -229,6 +231,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     parent_id: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None

@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     url: str = "http://127.0.0.1:8787"
     api_key: str = ""
+    token: str = ""
+    sender_secret: str = ""
 
 
 def local_url(host: str, port: int) -> str:

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway import intake
+from gateway.incoming import Incoming
 from gateway.large_bodies import LargeBodies
 from schemas.errors import Unavailable
-from schemas.ids import floor_of, ids_at, new_id
+from schemas.events import Delivery
+from schemas.ids import floor_of, ids_at
 from schemas.objects import ObjectStore, body_key
 from schemas.settings import MAX_BODY_LIMIT
 from schemas.store.db import Database
 from tests.faults import Connection, all_ended, post
+from tests.gateway.test_intake import GATE
 from tests.large_bodies import LARGE, give_back, objects_in, take_away
 from tests.problems import problem
 from tests.system import Json, Penstock, free_port
@@ -176,14 +180,19 @@ async def test_copies_of_a_large_delivery_over_two_gateways_make_one_run_and_one
     assert await all_ended(connection, within=10) == {"success": 1}
 
 
+def largest_delivery() -> Delivery:
+    incoming = Incoming({}, bytes(MAX_BODY_LIMIT))
+    return intake.write_down(GATE, incoming, intake.assess(GATE, incoming))
+
+
 async def test_no_more_large_bodies_are_held_than_memory_is_there_for(db: Database, place: Path) -> None:
-    bodies, body = LargeBodies(db, ObjectStore(str(place))), bytes(MAX_BODY_LIMIT)
+    bodies = LargeBodies(db, ObjectStore(str(place)))
     until = asyncio.get_running_loop().time() + 30
     async with AsyncExitStack() as held:
         for _ in range(5):
-            await held.enter_async_context(bodies.stored(new_id(), body, until=until))
+            await held.enter_async_context(bodies.moved(largest_delivery(), until=until))
         with pytest.raises(Unavailable, match="Too much is waiting for the object store"):
-            await held.enter_async_context(bodies.stored(new_id(), body, until=until))
-    async with bodies.stored(new_id(), body, until=until):
+            await held.enter_async_context(bodies.moved(largest_delivery(), until=until))
+    async with bodies.moved(largest_delivery(), until=until):
         pass
     await eventually(lambda: objects_in(place) == [])

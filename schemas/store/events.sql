@@ -130,8 +130,8 @@ FROM first
 -- name: get -> Event
 -- One event without its body.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       e.size, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts, e.headers, e.query, e.timings,
-       e.observed, e.duplicate_of, e.received_at
+       e.size, encode(e.sha256, 'hex') AS sha256, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts,
+       e.headers, e.query, e.timings, e.observed, e.rules_id, e.duplicate_of, e.received_at
 FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
 WHERE e.id = $1
@@ -147,24 +147,39 @@ LEFT JOIN rules r ON r.id = e.rules_id
 WHERE e.id = $1
 
 -- name: find
--- The newest events that match, and how far was looked; see `find` of runs.
-SELECT id, is_match, position = $4 AS is_last
+-- The newest events that match, and how far was looked; see `find` of runs. Who knows a key asks for it in so many schedules
+-- ($15), and gets what came first with it and what is kept of those that came again.
+WITH first AS MATERIALIZED (
+    SELECT k.event_id AS id
+    FROM (SELECT id FROM schedules WHERE $6::uuid IS NULL OR id = $6 ORDER BY id DESC LIMIT $15) s
+    JOIN event_keys k ON k.schedule_id = s.id AND k.dedupe_key = ANY ($13::text[])
+)
+SELECT id, verdict, is_match, position = $4 AS is_last
 FROM (
-    SELECT c.id, row_number() OVER (ORDER BY c.id DESC) AS position,
+    SELECT c.id, c.verdict, row_number() OVER (ORDER BY c.id DESC) AS position,
            ($6::uuid IS NULL OR c.schedule_id = $6)
            AND ($7::text IS NULL OR c.verdict = $7)
-           AND ($8::text IS NULL OR c.source = $8) AS is_match
+           AND ($8::text IS NULL OR c.source = $8)
+           AND ($9::text IS NULL OR c.reason_code = $9)
+           AND ($10::text IS NULL OR c.event_type = $10)
+           AND ($11::text IS NULL OR c.schedule_id IN (SELECT id FROM schedules WHERE pipeline_id = $11))
+           AND ($14::text[] IS NULL OR c.verdict = ANY ($14))
+           AND ($12::text IS NULL OR mentions(c.body, $12)) AS is_match
     FROM (
-        (SELECT id, schedule_id, verdict, source FROM events
-         WHERE $1 = 'newest' AND id >= $2 AND id < $3
+        (SELECT * FROM events WHERE $1 = 'newest' AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT * FROM events WHERE $1 = 'schedule' AND schedule_id = $6 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
-        (SELECT id, schedule_id, verdict, source FROM events
-         WHERE $1 = 'schedule' AND schedule_id = $6 AND id >= $2 AND id < $3
+        (SELECT * FROM events WHERE $1 = 'not accepted' AND verdict <> 'accepted' AND verdict = $7 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
-        (SELECT id, schedule_id, verdict, source FROM events
-         WHERE $1 = 'not accepted' AND verdict <> 'accepted' AND verdict = $7 AND id >= $2 AND id < $3
+        (SELECT * FROM events WHERE $1 = 'reason' AND reason_code = $9 AND id >= $2 AND id < $3 ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT * FROM events WHERE $1 = 'key' AND id = ANY (ARRAY(SELECT id FROM first)) AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT * FROM events WHERE $1 = 'key' AND duplicate_of = ANY (ARRAY(SELECT id FROM first)) AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
     ) c
 ) looked_at
@@ -172,19 +187,66 @@ WHERE is_match OR position = $4
 ORDER BY id DESC
 LIMIT $5
 
+-- name: oldest
+SELECT id FROM events ORDER BY id LIMIT 1
+
 -- name: rows -> Event
 -- These events, the newest first, without their bodies; $2 and $3 are the first and the last id, for the partitions' sake.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       e.size, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts, e.headers, e.query, e.timings,
-       e.observed, e.duplicate_of, e.received_at
+       e.size, encode(e.sha256, 'hex') AS sha256, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts,
+       e.headers, e.query, e.timings, e.observed, e.rules_id, e.duplicate_of, e.received_at
 FROM events e
 LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
 WHERE e.id = ANY ($1::uuid[]) AND e.id >= $2 AND e.id <= $3
 ORDER BY e.id DESC
 
 -- name: body -> EventBody
--- The bytes of one event, as they came.
-SELECT content_type, body, object, size, sha256 FROM events WHERE id = $1
+-- The bytes of one event, as they came; of a duplicate with the same body those of the first.
+SELECT e.content_type, coalesce(f.body, e.body) AS body, coalesce(f.object, e.object) AS object, e.size, e.sha256,
+       (coalesce(f.object, e.object) IS NOT NULL OR length(coalesce(f.body, e.body)) = e.size)
+           AND e.reason_code IS DISTINCT FROM 'too_large' AS is_whole
+FROM events e
+LEFT JOIN events f ON f.id = e.duplicate_of AND e.reason_code = 'same_body'
+WHERE e.id = $1
+
+-- name: runs_caused
+-- The runs that these events caused when they came, so many of each, in the order of their items.
+SELECT wanted.event_id, r.id, r.number, r.state
+FROM unnest($1::uuid[]) AS wanted (event_id)
+CROSS JOIN LATERAL (
+    SELECT id, number, state
+    FROM runs
+    WHERE event_id = wanted.event_id AND origin = 'event'
+    ORDER BY item, (CASE origin WHEN 'event' THEN '00000000-0000-0000-0000-000000000000'::uuid ELSE id END)
+    LIMIT $2
+) r
+
+-- name: count_replays
+-- By how many replays each of these events became runs again, as far as so many runs tell.
+SELECT wanted.event_id, few.count
+FROM unnest($1::uuid[]) AS wanted (event_id)
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT replay_id) AS count
+    FROM (SELECT replay_id FROM runs WHERE event_id = wanted.event_id AND replay_id IS NOT NULL LIMIT $2) made
+) few
+WHERE few.count > 0
+
+-- name: runs_of -> RunOfEvent
+-- The runs of one event, whatever for, the oldest first.
+SELECT id, number, state, item, pipeline_id, schedule_id, origin, replay_id, parent_id, created_at
+FROM (SELECT * FROM runs WHERE event_id = $1 LIMIT $2) found
+ORDER BY id
+
+-- name: duplicates -> Duplicate
+-- What is kept of the deliveries that came again with the key of this one.
+SELECT id, reason_code, size, encode(sha256, 'hex') AS sha256, received_at
+FROM events
+WHERE duplicate_of = $1
+ORDER BY id
+LIMIT $2
+
+-- name: rules -> JudgedBy
+SELECT filter, mapping, dedupe, split FROM rules WHERE id = $1
 
 -- name: sha256_of_first
 -- The hash of the delivery that came first with a key, null when none did; asked before a large body is stored.
