@@ -82,13 +82,12 @@ async def change_run(run: FromPath[str], request: AnyRequest, core: TheCore, cal
     return Shown(wire.show_run(changed, await names_of(core, [changed])))
 
 
-@delete("/api/pipeline_runs/{run:str}", guards=[needs(Role.OPERATOR, KEYS)], status_code=200)
+@delete("/api/pipeline_runs/{run:str}", guards=[needs(Role.EDITOR, KEYS)], status_code=200)
 async def delete_run(run: FromPath[str], core: TheCore, caller: TheCaller) -> Shown:
     """Delete a run with its blocks, and all that retried it; one that executes must be cancelled first."""
     found = await core.runs.get(run)
     names = await names_of(core, [found])
-    for named in await core.runs.name([found]):
-        await core.control.delete(named.name, caller)
+    await core.control.delete((await core.runs.name(found)).name, caller)
     return Shown(wire.show_run(found, names))
 
 
