@@ -13,7 +13,9 @@ from gateway.cli.client import Client, path, read
 from gateway.cli.options import Session, connected
 from gateway.cli.output import Column
 from gateway.credentials import hint, is_foreign
-from gateway.mage_triggers import map_trigger
+from gateway.moving import Mapped
+from gateway.moving.airflow import dags_of, map_dag
+from gateway.moving.mage import map_trigger
 from schemas.errors import Conflict, Invalid, NotFound
 from schemas.schedules import Schedule
 from schemas.states import ScheduleKind
@@ -32,7 +34,7 @@ _UNSAID = ("description", "envs", "global_data_product_uuid")
 
 
 class Imported(msgspec.Struct):
-    """What became of one trigger; `notes` say what is otherwise than it was."""
+    """What became of one trigger or DAG; `notes` say what is otherwise than it was."""
 
     name: str
     pipeline_id: str
@@ -66,9 +68,32 @@ def mage(session: Session, *, file: Path, pipeline: str | None, dry_run: bool) -
     """
     triggers = _read(file)
     found = [_take(session.client, _pipeline_of(each, pipeline, file), each, dry_run=dry_run) for each in triggers]
+    _show(session, found, none=f"{file} has no triggers.")
+
+
+@import_.command()
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only say what would be made.")
+@connected
+def airflow(session: Session, *, file: Path, dry_run: bool) -> None:
+    """Make a schedule of each DAG that has a clock, from a list of DAGs as Airflow's API or its command line gives it.
+
+    No DAG is read or executed: pipelines of the same ids must be here. What exists already is left as it is, so that
+    the same file may be imported again. Exits with 1 if a DAG was left out.
+
+    \b
+    Examples:
+    curl -u user:password https://airflow.example.com/api/v1/dags > dags.json
+    penstock import airflow dags.json --dry-run
+    """
+    found = [_take_dag(session.client, dag, dry_run=dry_run) for dag in _read_dags(file)]
+    _show(session, found, none=f"{file} has no DAGs.")
+
+
+def _show(session: Session, found: list[Imported], *, none: str) -> None:
     items = (msgspec.Raw(msgspec.json.encode(each)) for each in found)
     if not session.output.listing(items, _COLUMNS, _row):
-        session.output.note(f"{file} has no triggers.")
+        session.output.note(none)
     if any(each.schedule == _LEFT_OUT for each in found):
         raise Exit(1)
 
@@ -97,6 +122,28 @@ def _read(file: Path) -> list[dict[str, Any]]:
     return triggers
 
 
+def _read_dags(file: Path) -> list[dict[str, Any]]:
+    try:
+        dags = dags_of(msgspec.json.decode(file.read_bytes()))
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be read: {error.strerror}.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Invalid(f"{file} is not JSON.") from None
+    if dags is None:
+        raise Invalid(f"{file} is no list of DAGs: each has a dag_id, in a list of its own or under `dags`.")
+    return dags
+
+
+def _take_dag(client: Client, dag: Mapping[str, Any], *, dry_run: bool) -> Imported:
+    pipeline_id = str(dag["dag_id"])
+    imported = Imported(name=pipeline_id, pipeline_id=pipeline_id, kind=ScheduleKind.TIME)
+    try:
+        _make(client, map_dag(dag), imported, dry_run=dry_run)
+    except (Conflict, Invalid, NotFound) as error:
+        imported.notes.append(error.message)
+    return imported
+
+
 def _pipeline_of(trigger: Mapping[str, Any], given: str | None, file: Path) -> str:
     return str(given or trigger.get("pipeline_uuid") or file.resolve().parent.name)
 
@@ -117,21 +164,29 @@ def _import(client: Client, trigger: Mapping[str, Any], imported: Imported, *, d
         return
     mapped = map_trigger(trigger, is_timed=imported.kind == ScheduleKind.TIME)
     unsaid = [f"{name} is not kept" for name in _UNSAID if trigger.get(name)]
-    imported.notes = [*mapped.obstacles, *mapped.left_out, *unsaid]
     token = trigger.get("token") if imported.kind == ScheduleKind.API else None
+    existing = _make(client, mapped, imported, dry_run=dry_run)
+    imported.notes += unsaid
+    if token is not None and (existing or not mapped.obstacles):
+        _import_token(client, existing, token, imported, dry_run=dry_run)
+
+
+def _make(client: Client, mapped: Mapped, imported: Imported, *, dry_run: bool) -> Schedule | None:
+    """Make the schedule unless it is there or cannot be; raises NotFound when there is no such pipeline."""
+    imported.notes = [*mapped.obstacles, *mapped.left_out]
     existing = _find(client, imported)
-    if existing is None and mapped.obstacles:
-        return
-    if existing is None and not dry_run:
+    if existing is not None:
+        imported.schedule = "is there"
+    elif mapped.obstacles:
+        return None
+    elif dry_run:
+        imported.schedule = "would be made"
+        return None
+    else:
         existing = _create(client, imported, mapped.fields)
         imported.schedule = "made"
-    elif existing is None:
-        imported.schedule = "would be made"
-    else:
-        imported.schedule = "is there"
-    imported.number = existing.number if existing else None
-    if token is not None:
-        _import_token(client, existing, token, imported, dry_run=dry_run)
+    imported.number = existing.number
+    return existing
 
 
 def _find(client: Client, imported: Imported) -> Schedule | None:

@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.dialects.mage.errors import invalid
 from gateway.dialects.mage.wire import HIDDEN_TOKEN, moment, moment_or_none
-from gateway.mage_triggers import map_trigger
+from gateway.moving.mage import map_trigger
 from schemas.schedules import NewSchedule, Schedule, SchedulePatch
 from schemas.states import Overlap, ScheduleKind
 

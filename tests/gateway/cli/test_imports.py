@@ -207,3 +207,58 @@ def test_tokens_are_not_printed(form: list[str], server: CannedGateway, penstock
     assert TOKEN.upper() not in result.output
     assert "32 hexadecimal digits" in " ".join(result.output.split())
     assert all(TOKEN.upper().encode() not in asked.body for asked in server.asked)
+
+
+DAGS = {
+    "dags": [
+        {
+            "dag_id": "orders",
+            "is_paused": False,
+            "schedule_interval": {"__type": "CronExpression", "value": "0 2 * * *"},
+        },
+        {"dag_id": "orders", "is_paused": True, "schedule_interval": {"__type": "TimeDelta", "days": 1, "seconds": 60}},
+        {"dag_id": "orders", "timetable_summary": "@daily", "timetable_description": "At 00:00 UTC"},
+        {"dag_id": "orders", "timetable_summary": "None"},
+        {"dag_id": "orders", "schedule_interval": {"__type": "RelativeDelta"}},
+        {"dag_id": "orders", "timetable_summary": "Dataset"},
+    ]
+}
+
+
+def test_dags_with_a_clock_become_schedules_and_of_the_others_it_is_said_why_not(
+    server: CannedGateway, penstock: Penstock, tmp_path: Path
+) -> None:
+    has_pipeline(server)
+    server.answers("POST", "/v1/schedules", a_schedule(), status=201)
+    listed = tmp_path / "dags.json"
+    listed.write_bytes(msgspec.json.encode(DAGS))
+
+    result = penstock("import", "airflow", str(listed))
+
+    assert result.exit_code == 1, result.output
+    of_all = {"name": "orders", "pipeline_id": "orders", "kind": "time"}
+    assert bodies(server, "/v1/schedules") == [
+        of_all | {"is_paused": False, "cron": "0 2 * * *"},
+        of_all | {"is_paused": True, "every_s": 86_460},
+        of_all | {"is_paused": True, "cron": "@daily"},
+    ]
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [(row[4], row[6]) for row in rows] == [
+        ("made", "timezone: the list does not say it; it is taken for UTC"),
+        ("made", ""),
+        ("made", ""),
+        ("left out", "it has no clock: calls of the API start the pipeline as they did"),
+        ("left out", "its schedule is a RelativeDelta, which has nothing like it here"),
+        ("left out", "its timetable 'Dataset' is neither a cron nor an interval"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "7", '{"dags": [{}]}', '{"dags": 1}', "\udcff"])
+def test_what_is_no_list_of_dags_is_said(penstock: Penstock, tmp_path: Path, text: str) -> None:
+    listed = tmp_path / "dags.json"
+    listed.write_bytes(text.encode(errors="surrogateescape"))
+
+    result = penstock("import", "airflow", str(listed))
+
+    assert result.exit_code == 5
+    assert str(listed) in result.stderr

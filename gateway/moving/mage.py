@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
+from gateway.moving import Mapped
 
 INTERVALS = ("@hourly", "@daily", "@weekly", "@monthly")
 _NO_CLOCK = {
@@ -18,14 +18,6 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "timeout_status": (None, "", "failed"),
     "invalid_schedule_interval": (None, False),
 }
-
-
-class Mapped(msgspec.Struct, frozen=True):
-    """The fields of our schedule, why it cannot be made at all, and what it will do otherwise than in Mage."""
-
-    fields: dict[str, Any] = {}
-    obstacles: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
 
 
 def map_trigger(given: Mapping[str, Any], *, is_timed: bool) -> Mapped:
