@@ -45,10 +45,11 @@ ReadBody = Callable[[int], Awaitable[bytes]]
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge.
 
-    Without a `schedule` the token alone says which one is meant.
+    Without a `schedule` the token alone says which one is meant; it has to be one of `pipeline_id`, if that is given.
     """
 
     schedule: str | None
+    pipeline_id: str | None = None
     token: str
     headers: dict[str, str]
     read_body: ReadBody
@@ -57,6 +58,11 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     is_dry_run: bool = False
     unwrap: Unwrap | None = None
+
+    def is_for(self, gate: Gate) -> bool:
+        """Say whether what was called belongs to the schedule behind the token."""
+        named = self.schedule in (None, str(gate.schedule_id), str(gate.number))
+        return named and self.pipeline_id in (None, gate.pipeline_id)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +142,7 @@ class Ingest:
         if not credentials.could_be_token(arrival.token):
             raise NotFound(NO_SUCH_HOOK)
         gate = await self._registry.gate(credentials.digest(arrival.token))
-        if gate is None or arrival.schedule not in (None, str(gate.schedule_id), str(gate.number)):
+        if gate is None or not arrival.is_for(gate):
             raise NotFound(NO_SUCH_HOOK)
         return gate
 
@@ -217,11 +223,11 @@ class Ingest:
         incoming = self._incoming(arrival, await arrival.read_body(MAX_BODY_LIMIT))
         async with self._db.transaction() as transaction:
             use = await links.use(transaction, link_id)
-            if use is None or arrival.schedule not in (None, str(use.schedule_id), str(use.number)):
+            gate = use.gate() if use else None
+            if gate is None or not arrival.is_for(gate):
                 raise NotFound(NO_SUCH_HOOK)
-            if len(incoming.body) > (limit := self._limit(use)):
+            if len(incoming.body) > (limit := self._limit(gate)):
                 raise TooLarge.of_body(limit)
-            gate = use.gate()
             assessment = intake.assess(gate, incoming)
             delivery = intake.write_down(gate, incoming, assessment)
             receipts = await events.ingest(transaction, [delivery])
