@@ -7,17 +7,15 @@ from litestar.exceptions import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from gateway.urls import Urls
-from schemas.errors import Forbidden
 
 OVERLOADED = 1013
 GONE = (ClientDisconnected, WebSocketDisconnect)
 AnySocket = WebSocket[Any, Any, Any]
 
 
-def expect_own_page(socket: AnySocket, urls: Urls, message: str) -> None:
-    """Let in who is no page of a browser, or one of ours (RFC 6454, section 7); raises Forbidden with this message."""
-    if socket.headers.get("origin", urls.origin) != urls.origin:
-        raise Forbidden(message)
+def is_foreign_page(socket: AnySocket, urls: Urls) -> bool:
+    """Say whether a page of a browser asks (RFC 6454, section 7) that does not come from here."""
+    return bool(socket.headers.get("origin", urls.origin) != urls.origin)
 
 
 async def refuse(socket: AnySocket, answer: Response[bytes]) -> None:

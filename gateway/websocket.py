@@ -24,7 +24,7 @@ from gateway.errors import describe_error, problem_json
 from gateway.handling import TheCore
 from gateway.tail import Cursor
 from gateway.topics import Wanted, wanted_by
-from gateway.upgrades import GONE, OVERLOADED, AnySocket, expect_own_page, refuse, send_frames
+from gateway.upgrades import GONE, OVERLOADED, AnySocket, is_foreign_page, refuse, send_frames
 from schemas import tasks
 from schemas.changes import Change
 from schemas.errors import Forbidden, Invalid, PenstockError, Unauthenticated, Unavailable
@@ -256,7 +256,8 @@ async def _caller(socket: AnySocket, core: Core) -> Caller | None:
     """Find who asks, by the header; None when there is no header. Raises Unauthenticated or Forbidden."""
     if "authorization" not in socket.headers:
         return None
-    expect_own_page(socket, core.urls, "A page from elsewhere shows its key in the first message, not in a header.")
+    if is_foreign_page(socket, core.urls):
+        raise Forbidden("A page from elsewhere shows its key in the first message, not in a header.")
     return _admit(await identify(socket))
 
 

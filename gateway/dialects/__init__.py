@@ -4,8 +4,8 @@ A dialect serves another product's HTTP API unchanged over the same core. Its fo
 structures, and pure functions from and to ours), `routes.py` (thin handlers), `errors.py` (its envelopes), and in its
 `__init__.py` a `dialect = Dialect(...)`. It also needs a folder of golden exchanges under `tests/fixtures/dialects/`.
 
-The guard of a WebSocket is `opt={"guard": needs(...)}`, and its handler calls it: only there a refusal can be answered over
-HTTP in the dialect's own shape.
+The guard of a WebSocket is `opt={"guard": needs(...)}`, and its handler calls it: only there a refusal can be answered
+over HTTP, in the dialect's own shape.
 """
 
 import importlib
