@@ -20,10 +20,11 @@ TOKEN_PARAMETER = "access_token"  # noqa: S105 - RFC 6750, section 2.3, which Cl
 
 
 class TokenPlaces(msgspec.Struct, frozen=True):
-    """The header, and the parameter of the query, that hold nothing but a token."""
+    """The header, and the parameter of the query, that hold nothing but a token; or it may be in Authorization too."""
 
     header: str = TOKEN_HEADER
     parameter: str = TOKEN_PARAMETER
+    is_authorization: bool = True
 
 
 OURS = TokenPlaces()
@@ -66,7 +67,8 @@ def _token_besides_the_path(headers: Mapping[str, str], query: dict[str, str], p
     """Find the token, and take it out of the query so that no one sees it there any more."""
     if token := headers.get(places.header):
         return token
-    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    authorization = headers.get("authorization", "") if places.is_authorization else ""
+    scheme, _, credential = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credential.strip()
     if scheme.lower() == "basic":

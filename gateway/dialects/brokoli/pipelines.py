@@ -85,7 +85,7 @@ async def dry_run(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore
         found = await core.dry_runs.execute(
             pipeline_id, DryRun(variables=asked.params or {}), within_s=LONGEST_WAIT_S, hung_up=hung_up
         )
-    return Response(wire.show_dry_run(found, pipeline))
+    return Response(wire.show_dry_run(found, wire.names_of_nodes(pipeline)))
 
 
 @post("/api/pipelines/{pipeline_id:str}/backfill", guards=[needs(Role.OPERATOR, KEYS)], status_code=202)

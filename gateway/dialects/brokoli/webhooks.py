@@ -17,7 +17,7 @@ from gateway.handling import AnyRequest, TheCore
 from gateway.ingest import Outcome
 from gateway.prefer import wait_s
 
-_PLACES = TokenPlaces(header="x-webhook-token", parameter="token")
+_PLACES = TokenPlaces(header="x-webhook-token", parameter="token", is_authorization=False)  # that may hold a key
 _STATUS = {"accepted": 202, "duplicate": 200, "ignored": 200}
 
 

@@ -245,15 +245,19 @@ def show_profile(found: ShownProfile) -> NodeProfile:
     )
 
 
-def show_dry_run(found: DryResult, pipeline: Pipeline) -> dict[str, Any]:
+def show_dry_run(found: DryResult, names: Mapping[str, str]) -> dict[str, Any]:
     """Show a dry run to both kinds of clients: its nodes by their ids, and again as `results`.
 
     The documents have the one, the server the other. A node that is called `results` or `error` is in `results` only.
     """
-    names = {block.id: name_of(block) for block in pipeline.graph.blocks} if pipeline.graph else {}
     nodes = {name: _show_dry_node(block, names.get(name, name)) for name, block in found.blocks.items()}
     failed = {} if found.state is RunState.SUCCESS else {"error": found.error.message if found.error else "failed"}
     return {**nodes, **failed, "results": nodes}
+
+
+def names_of_nodes(pipeline: Pipeline) -> dict[str, str]:
+    """Say what people call each node of a pipeline."""
+    return {block.id: name_of(block) for block in pipeline.graph.blocks} if pipeline.graph else {}
 
 
 def name_of(block: Block) -> str:
