@@ -26,7 +26,7 @@ from schemas.errors import BadSignature, Invalid, NotFound, PenstockError, TooLa
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.queue import Doorbell, Ring
-from schemas.runs import Run, RunRef
+from schemas.runs import Run, RunRef, RunRow
 from schemas.schedules import Gate
 from schemas.settings import MAX_BODY_LIMIT, Settings
 from schemas.shown import show_run
@@ -163,10 +163,15 @@ class Ingest:
         return msgspec.structs.replace(outcome, runs=await self._runs_of(outcome.event_id))
 
     async def show_runs(self, outcome: Outcome) -> list[Run]:
-        """Read the runs of an outcome as the API shows them, without blocks; waits for Postgres as a delivery does."""
+        """Read the runs of an outcome as the API shows them, without blocks; waits for Postgres as a delivery does.
+
+        A run that was queued then is shown as it was then, however quick its runner is.
+        """
+        queued = {run.id for run in outcome.runs if run.state is RunState.QUEUED}
         ids = [run.id for run in outcome.runs]
         rows = await self._held(lambda: runs.of_ids(self._db, ids, largest_body=MAX_BODY_LIMIT))
-        return [show_run(row, (), event_url=self._urls.event_body) for row in reversed(rows)]
+        found = [_as_queued(row) if row.id in queued else row for row in reversed(rows)]
+        return [show_run(row, (), event_url=self._urls.event_body) for row in found]
 
     async def _measured(self, delivered: Awaitable[Outcome]) -> Outcome:
         with self._metrics.delivery_seconds.time():
@@ -302,6 +307,10 @@ class Ingest:
         return RunRef(
             id=run_id, number=number, state=state, url=self._urls.run(run_id), stream_url=self._urls.run_stream(run_id)
         )
+
+
+def _as_queued(row: RunRow) -> RunRow:
+    return msgspec.structs.replace(row, state=RunState.QUEUED, attempt=0, started_at=None, finished_at=None)
 
 
 def _dry(gate: Gate, incoming: Incoming, assessment: intake.Assessment) -> Outcome:

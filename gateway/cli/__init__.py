@@ -19,6 +19,7 @@ COMMANDS = {
     "schedules": "Say what may start a pipeline, and how.",
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
+    "import": "Take schedules and their tokens over from another product.",
     "trigger": "Start a run and, if you like, wait for it.",
     "backfill": "Run a pipeline once for each date of a range.",
     "backfills": "See where backfills stand, pause and cancel them.",
@@ -36,11 +37,13 @@ COMMANDS = {
 }
 MODULES = {
     "backfill": "backfills",
+    "import": "imports",
     "gateway": "roles",
     "runner": "roles",
     "migrate": "roles",
     "runs": "control",
 }  # otherwise named like the command
+_ATTRIBUTES = {"import": "import_"}  # a word of Python's own
 EXIT_CODES = {
     "settings": 2,
     "not_found": 3,
@@ -76,7 +79,9 @@ class LazyGroup(click.RichGroup):
         """Replace the placeholder of `gateway.cli.NAME` by the command NAME which that module exports."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
-            command = getattr(importlib.import_module(f"gateway.cli.{MODULES.get(name, name)}"), name)
+            command = getattr(
+                importlib.import_module(f"gateway.cli.{MODULES.get(name, name)}"), _ATTRIBUTES.get(name, name)
+            )
         return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:

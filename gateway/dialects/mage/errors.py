@@ -5,6 +5,7 @@ what a caller did wrong is answered 200 with the same body, for those who look a
 keeps its status even then: a 2xx to a delivery that was not committed would lose it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,8 +15,10 @@ from litestar import Response
 
 from gateway.errors import Envelope, Problem, Refused
 from schemas.settings import Settings
+from schemas.telemetry import MASK
 
 NO_SUCH_TRIGGER = "There is no such trigger, or its token is another one."
+_FOREIGN_TOKEN = re.compile(r"\b[0-9a-f]{32}\b")  # where an id should be: it is not said again
 _TYPES = {401: "invalid_api_key", 403: "unauthorized_access", 404: "record_not_found"}
 _HONEST_IN_MAGE_TOO = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.METHOD_NOT_ALLOWED})
 
@@ -87,6 +90,10 @@ def _status(problem: Problem) -> int:
 
 
 def _message(problem: Problem) -> str:
+    return _FOREIGN_TOKEN.sub(MASK, _words(problem))
+
+
+def _words(problem: Problem) -> str:
     if problem.status == HTTPStatus.UNAUTHORIZED and problem.code == "unauthenticated":
         return "Invalid API key."
     if problem.code == "invalid" and problem.errors:
@@ -101,7 +108,10 @@ def _type(problem: Problem) -> str:
 
 def _field(problem: Problem) -> dict[str, Any]:
     first = problem.errors[0]
-    return {"error": first.message, "metadata": {"key": first.pointer.removeprefix("/"), "value": None}}
+    return {
+        "error": _FOREIGN_TOKEN.sub(MASK, first.message),
+        "metadata": {"key": first.pointer.removeprefix("/"), "value": None},
+    }
 
 
 envelopes = _envelopes(is_legacy=False)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.dialects.mage.errors import invalid
-from gateway.dialects.mage.wire import HIDDEN_TOKEN, moment, str_of
+from gateway.dialects.mage.wire import HIDDEN_TOKEN, moment, moment_or_none
 from gateway.mage_triggers import map_trigger
 from schemas.schedules import NewSchedule, Schedule, SchedulePatch
 from schemas.states import Overlap, ScheduleKind
@@ -67,21 +67,21 @@ def show_schedule(schedule: Schedule, token: str | None = None) -> PipelineSched
     """Show a schedule, with its token when it was made just now."""
     is_api = schedule.kind is ScheduleKind.API
     return PipelineSchedule(
-        created_at=str_of(schedule.created_at),
+        created_at=moment(schedule.created_at),
         id=schedule.number,
-        last_enabled_at=None if schedule.is_paused else str_of(schedule.updated_at),
+        last_enabled_at=None if schedule.is_paused else moment(schedule.updated_at),
         name=schedule.name,
         pipeline_uuid=schedule.pipeline_id,
         schedule_interval=schedule.cron,
         schedule_type=schedule.kind.value,
         settings=_settings(schedule) or None,
         sla=schedule.sla_s,
-        start_time=moment(schedule.start_at),
+        start_time=moment_or_none(schedule.start_at),
         status="inactive" if schedule.is_paused else "active",
         token=(token or HIDDEN_TOKEN) if is_api else None,
-        updated_at=str_of(schedule.updated_at),
+        updated_at=moment(schedule.updated_at),
         variables=schedule.variables,
-        next_pipeline_run_date=None if schedule.is_paused else moment(schedule.next_fire_at),
+        next_pipeline_run_date=None if schedule.is_paused else moment_or_none(schedule.next_fire_at),
     )
 
 

@@ -4,6 +4,7 @@ import msgspec
 from litestar import Response, post
 from litestar.params import FromPath
 
+from gateway import credentials
 from gateway.arrivals import read_arrival
 from gateway.bodies import keep_body
 from gateway.core import Core
@@ -19,13 +20,13 @@ from schemas.runs import Run
 
 LONGEST_WAIT_S = 60.0
 _REJECTED = frozenset({"params_invalid", "mapping_failed", "filter_failed", "dedupe_failed"})
-_NO_TOKEN = (
+_ANONYMOUS = (
     "Here an event wants the token of the schedule that it is for, as `Authorization: Bearer TOKEN`. Mage takes events "
     "from everybody, so that any stranger can start what they match."
 )
 _ENDS = (
-    "Penstock runs pipelines whole: other blocks do not come before {block!r}. Ask for the last block, or make a pipeline "
-    "that ends with this one."
+    "Penstock runs pipelines whole, and not all other blocks come before {block!r}. Ask for the last block, or make a "
+    "pipeline that ends with this one."
 )
 
 
@@ -52,14 +53,14 @@ async def trigger_with_token(
 ) -> Response[bytes]:
     """Take a delivery whose URL carries the token."""
     arrival = read_arrival(request, core, schedule, token, unwrap=wire.unwrap_trigger)
-    return await triggered(core, await core.ingest.deliver(arrival))
+    return await _trigger(core, arrival)
 
 
 @post("/api/pipeline_schedules/{schedule:str}/api_trigger", status_code=200)
 async def trigger_with_bearer(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Response[bytes]:
     """Take a delivery whose token is a Bearer."""
     arrival = read_arrival(request, core, schedule, None, unwrap=wire.unwrap_trigger)
-    return await triggered(core, await core.ingest.deliver(arrival))
+    return await _trigger(core, arrival)
 
 
 @post("/api/events", status_code=200)
@@ -68,7 +69,7 @@ async def take_event(request: AnyRequest, core: TheCore) -> Taken:
     try:
         arrival = read_arrival(request, core, None, None)
     except NotFound:
-        raise Refused(_NO_TOKEN, status=401, kind="invalid_api_key") from None
+        raise Refused(_ANONYMOUS, status=401, kind="invalid_api_key") from None
     outcome = await core.ingest.deliver(arrival)
     started = await core.ingest.show_runs(outcome)
     event = started[0].event_variables if started else msgspec.Raw(b"null")
@@ -87,6 +88,13 @@ async def run_block_with_token(
 ) -> dict[str, wire.PipelineRun | None]:
     """Do the same for a token in the URL."""
     return await _run_block(read_arrival(request, core, None, token, unwrap=wire.unwrap_block), request, core)
+
+
+async def _trigger(core: Core, arrival: Arrival) -> Response[bytes]:
+    """With an imported token the schedule in the path is the one that Mage had: only the token says which is ours."""
+    if credentials.is_foreign(arrival.token):
+        arrival = msgspec.structs.replace(arrival, schedule=None)
+    return await triggered(core, await core.ingest.deliver(arrival))
 
 
 async def triggered(core: Core, outcome: Outcome) -> Response[bytes]:

@@ -192,18 +192,19 @@ def show_detailed(run: Run, blocks: Sequence[BlockRun], names: Names) -> Detaile
         block_runs=[_show_block(block, run, schedule) for block in blocks],
         block_runs_count=len(blocks),
         completed_block_runs_count=sum(block.state is BlockState.SUCCESS for block in blocks),
-        pipeline_schedule_name=schedule and schedule.name,
+        pipeline_schedule_name=schedule.name if schedule else None,
         pipeline_schedule_token=HIDDEN_TOKEN if schedule and schedule.kind is ScheduleKind.API else None,
-        pipeline_schedule_type=schedule and schedule.kind.value,
+        pipeline_schedule_type=schedule.kind.value if schedule else None,
     )
 
 
-def moment(when: dt.datetime | None) -> str | None:
+def moment_or_none(when: dt.datetime | None) -> str | None:
+    """Write a time as Mage does, where there may be none."""
+    return None if when is None else moment(when)
+
+
+def moment(when: dt.datetime) -> str:
     """Write a time as Mage does."""
-    return None if when is None else str_of(when)
-
-
-def str_of(when: dt.datetime) -> str:
     return when.astimezone(dt.UTC).isoformat(" ", "microseconds")
 
 
@@ -214,19 +215,19 @@ def _base(run: Run, names: Names) -> dict[str, Any]:
     partition = f"{lane}/{executed_at:%Y%m%dT%H%M%S_%f}"
     variables = msgspec.json.decode(run.variables, type=dict[str, msgspec.Raw])
     return {
-        "pipeline_schedule_id": schedule and schedule.number,
+        "pipeline_schedule_id": schedule.number if schedule else None,
         "pipeline_uuid": run.pipeline_id,
-        "execution_date": str_of(executed_at),
+        "execution_date": moment(executed_at),
         "status": RUN_STATUS[run.state],
-        "started_at": moment(run.started_at),
-        "completed_at": moment(run.finished_at) if run.state is RunState.SUCCESS else None,
+        "started_at": moment_or_none(run.started_at),
+        "completed_at": moment_or_none(run.finished_at) if run.state is RunState.SUCCESS else None,
         "variables": variables | {"execution_partition": msgspec.Raw(msgspec.json.encode(partition))},
         "passed_sla": run.passed_sla,
         "event_variables": run.event_variables,
         "backfill_id": names.backfills.get(run.backfill_id) if run.backfill_id else None,
         "id": run.number,
-        "created_at": str_of(run.created_at),
-        "updated_at": str_of(run.finished_at or run.started_at or run.created_at),
+        "created_at": moment(run.created_at),
+        "updated_at": moment(run.finished_at or run.started_at or run.created_at),
     }
 
 
@@ -238,15 +239,15 @@ def _show_block(block: BlockRun, run: Run, schedule: ScheduleName | None) -> Sho
     item = "" if block.map_index is None else f":{block.map_index}"
     return ShownBlockRun(
         block_uuid=f"{block.block_id}{item}",
-        completed_at=moment(block.finished_at) if block.state is BlockState.SUCCESS else None,
-        created_at=str_of(run.created_at),
+        completed_at=moment_or_none(block.finished_at) if block.state is BlockState.SUCCESS else None,
+        created_at=moment(run.created_at),
         id=zlib.crc32(f"{run.id}/{block.block_id}{item}".encode()),
         pipeline_run_id=run.number,
-        pipeline_schedule_id=schedule and schedule.number,
-        pipeline_schedule_name=schedule and schedule.name,
-        started_at=moment(block.started_at),
+        pipeline_schedule_id=schedule.number if schedule else None,
+        pipeline_schedule_name=schedule.name if schedule else None,
+        started_at=moment_or_none(block.started_at),
         status=BLOCK_STATUS[block.state],
-        updated_at=str_of(block.finished_at or block.started_at or run.created_at),
+        updated_at=moment(block.finished_at or block.started_at or run.created_at),
     )
 
 
