@@ -29,7 +29,7 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
     `url` is the whole address that the sender called, as `PENSTOCK_PUBLIC_URL` says it, without our own token when that
     came in the query. `now` is the database's clock in seconds since 1970. `documents` are what the scheme asked to be
     fetched (certificates, key sets), by their URLs. `unwrap` reads the body of a product that wraps payloads; it raises
-    Invalid.
+    Malformed.
     """
 
     headers: Mapping[str, str]
@@ -56,4 +56,40 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
             kind = payload.classify(self.body, self.content_type)
         except Malformed:
             return None
-        return payload.decode(kind, self.body, content_type=self.content_type, url="")
+        try:
+            return payload.decode(kind, self.body, content_type=self.content_type, url="")
+        except RecursionError:
+            return None
+
+    def at(self, *path: str) -> str | None:
+        """Read the text or the whole number at a place in the document, as `text_at` does."""
+        return text_at(self.document, *path)
+
+    def posted_from(self, parameter: str) -> "Incoming | None":
+        """Make a POST of JSON of a GET that carries its body in the query; None when it does not."""
+        body = self.query.get(parameter)
+        if self.method != "GET" or not body:
+            return None
+        headers = {**self.headers, "content-type": "application/json"}
+        return msgspec.structs.replace(self, method="POST", headers=headers, body=body.encode("utf-8", "replace"))
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several things that came in one delivery, when the schedule splits them.
+
+    `payload` is any JSON value: the `event_variables` of its run. `id` makes it unique among the items of the schedule,
+    also over deliveries that overlap; without one only the delivery as a whole is unique.
+    """
+
+    payload: Any
+    id: str | None = None
+    event_type: str | None = None
+
+
+def text_at(value: Any, *path: str) -> str | None:
+    """Read the text or the whole number below the names of `path`; None when there is none that can be stored."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value and "\0" not in value else None

@@ -3,13 +3,14 @@
 In this order: whose signature, how it can be read, what it says it is, whether it may become a run.
 """
 
+import datetime as dt
 import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
@@ -32,7 +33,7 @@ PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api[-_]?key|credential")
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/|/api/pipeline_schedules/[^/\s]+/pipeline_runs/|/api/runs/)[^\s/?#]+")
-_ID_NAMES = {"idempotency-key"}
+_ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
 _NOT_WRAPPED = Unwrapped()
 
 
@@ -74,7 +75,7 @@ class Stopwatch:
 
 
 def assess(gate: Gate, incoming: Incoming) -> Assessment:
-    """Verify, read and judge a delivery; raises BadSignature, Malformed, or Invalid for what is wrongly wrapped.
+    """Verify, read and judge a delivery; raises BadSignature or Malformed.
 
     Filter, mapping and dedupe see the body as it came, so that they say the same when its event is explained.
     """
@@ -84,11 +85,21 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     kind = payload.classify(incoming.body, incoming.content_type)
     unwrapped = incoming.unwrap(incoming.body) if incoming.unwrap else _NOT_WRAPPED
     watch.lap("payload")
-    facts = source.read(incoming)
+    facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
     judgement = _judge(gate, source, incoming, facts, unwrapped)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def as_it_came(headers: msgspec.Raw, query: str, body: bytes, received_at: dt.datetime) -> Incoming:
+    """Make the request of a stored event again; of its method, its address and its secrets nothing is left."""
+    return Incoming(
+        msgspec.json.decode(headers, type=dict[str, str]),
+        body,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        now=received_at.timestamp(),
+    )
 
 
 def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
@@ -99,7 +110,8 @@ def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
     except Malformed as error:
         unread = Assessment(facts=Facts(), kind=Kind.BINARY, verdict=Verdict.ACCEPTED)
         return _turned_away(unread, Verdict.REJECTED, error.code, error.message)
-    return msgspec.structs.replace(_judge(gate, source, incoming, source.read(incoming)), kind=kind)
+    facts = source.facts(incoming, gate.source_config)
+    return msgspec.structs.replace(_judge(gate, source, incoming, facts), kind=kind)
 
 
 def verify(gate: Gate, incoming: Incoming) -> str | None:
@@ -234,6 +246,7 @@ def _planned_runs(items: Iterable[PlannedItem]) -> tuple[PlannedRun, ...]:
 
 def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes: int) -> Delivery:
     """Write down a request that was refused at the gate, with the beginning of its body."""
+    kept = incoming.body[:most_bytes]
     return Delivery(
         event_id=new_id(),
         schedule_id=gate.schedule_id,
@@ -244,10 +257,10 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         event_type=None,
         dedupe_key=None,
         content_type=incoming.content_type,
-        kind=Kind.BINARY,
+        kind=_kind_of(kept, incoming),
         headers=msgspec.json.encode(keep(incoming.headers)),
         query=keep_query(incoming.query),
-        body=incoming.body[:most_bytes],
+        body=kept,
         size=len(incoming.body),
         sha256=hashlib.sha256(incoming.body).digest(),
         timings=b"{}",
@@ -258,6 +271,16 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         variables=gate.variables,
         queue=gate.queue,
     )
+
+
+def _kind_of(kept: bytes, incoming: Incoming) -> Kind:
+    """Say how a refused body can be read, if it can and is all there."""
+    if len(kept) < len(incoming.body):
+        return Kind.BINARY
+    try:
+        return payload.classify(kept, incoming.content_type)
+    except Malformed:
+        return Kind.BINARY
 
 
 def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Finding]:

@@ -1,18 +1,30 @@
 """What a schedule's expressions make of a delivery: whether it runs, with which variables, under which key."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from gateway import params
-from gateway.expressions import BadExpression, Expression, ExpressionFailed, Step, Subject, Wanted, compile_expression
+from gateway.expressions import (
+    BadExpression,
+    Expression,
+    ExpressionFailed,
+    Step,
+    Subject,
+    Wanted,
+    compile_expression,
+    fields_read,
+)
+from gateway.expressions.tree import Fields
 from schemas.errors import FieldError, Invalid
 from schemas.schedules import Gate, NewSchedule, Schedule
 from schemas.states import Verdict
 
 LARGEST_MAPPED = 256 * 1024
 LONGEST_FINDING = 200
+LONGEST_REASON = 2000
 _NOT_STORED = "it is not evaluated again, for it reads a secret header or parameter, and those are not stored"
 
 IsSecret = Callable[[str], bool]
@@ -74,13 +86,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     def explain(self, subject: Subject, is_secret: IsSecret, *, is_stored: bool = False) -> list[Finding]:
         """Give the value of each expression and of all its parts; of what `is_stored` no secret can be read again."""
         found = []
-        for what, (_, text, wanted) in zip(self._names(), self._expressions(), strict=True):
-            try:
-                expression = compile_expression(text, wanted)
-            except BadExpression as error:
-                found.append(Finding(what, f"it cannot be read: {error.message}"))
-                continue
-            if is_stored and expression.reads_a_secret(is_secret):
+        for what, expression in self._compiled():
+            if isinstance(expression, BadExpression):
+                found.append(Finding(what, f"it cannot be read: {expression.message}"))
+            elif is_stored and expression.reads_a_secret(is_secret):
                 found.append(Finding(what, _NOT_STORED))
             else:
                 found.append(_describe(what, expression.explain(subject, is_secret)))
@@ -88,9 +97,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     def read_a_secret(self, is_secret: IsSecret) -> bool:
         """Say whether they may judge otherwise where secrets are masked, as they are once a delivery is stored."""
-        return any(
-            compile_expression(text, wanted).reads_a_secret(is_secret) for _, text, wanted in self._expressions()
-        )
+        compiled = [expression for _, expression in self._compiled() if isinstance(expression, Expression)]
+        return any(expression.reads_a_secret(is_secret) for expression in compiled)
+
+    def _compiled(self) -> Iterator[tuple[str, Expression | BadExpression]]:
+        """Compile all; one that another version has saved may be refused by this one."""
+        for what, (_, text, wanted) in zip(self._names(), self._expressions(), strict=True):
+            try:
+                yield what, compile_expression(text, wanted)
+            except BadExpression as error:
+                yield what, error
 
     def _names(self) -> list[str]:
         mapped = [f"mapping of {name}" for name in self.mapping]
@@ -121,8 +137,9 @@ def judge(
     over those of the schedule, and what its owner maps wins over both.
     """
     try:
-        if rules.filter is not None and not _value("filter", rules.filter, "bool", subject, is_secret):
+        if rules.filter is not None and not _passes(rules.filter, subject, is_secret):
             return _turned_away(Verdict.FILTERED, "filter_false", "The filter is false.", variables)
+        subject.narrow(_fields((*rules.mapping.values(), rules.dedupe or "''")))
         mapped = _map(rules.mapping, subject, is_secret)
         key = None
         if rules.dedupe is not None:
@@ -141,6 +158,19 @@ def judge(
     return Judgement(variables=variables, dedupe_key=key)
 
 
+def _passes(text: str, subject: Subject, is_secret: IsSecret) -> bool:
+    subject.narrow(_fields((text,)))
+    return bool(_value("filter", text, "bool", subject, is_secret))
+
+
+@lru_cache(maxsize=1024)
+def _fields(texts: tuple[str, ...]) -> Fields:
+    try:
+        return fields_read(map(compile_expression, texts))
+    except BadExpression:  # which is said where it is evaluated
+        return None
+
+
 class _Failed(Exception):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
@@ -148,7 +178,7 @@ class _Failed(Exception):
 
 
 def _turned_away(verdict: Verdict, code: str, reason: str, variables: msgspec.Raw) -> Judgement:
-    return Judgement(verdict=verdict, reason_code=code, reason=reason, variables=variables)
+    return Judgement(verdict=verdict, reason_code=code, reason=reason[:LONGEST_REASON], variables=variables)
 
 
 def _map(mapping: Mapping[str, str], subject: Subject, is_secret: IsSecret) -> dict[str, Any]:
@@ -187,11 +217,8 @@ def _find_error(pointer: str, text: str, wanted: Wanted) -> FieldError | None:
 
 
 def _unknown_names(mapping: Mapping[str, str], schema: Mapping[str, Any]) -> list[FieldError]:
-    while isinstance(reference := schema.get("$ref"), str) and reference.startswith("#/$defs/"):
-        schema = {
-            **schema.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {}),
-            "$defs": schema.get("$defs", {}),
-        }
+    if isinstance(reference := schema.get("$ref"), str):
+        schema = schema.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
     if schema.get("additionalProperties") is not False:
         return []
     known = sorted(schema.get("properties", {}))

@@ -74,6 +74,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: uuid.UUID | None
     resumed_from: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None
@@ -138,6 +139,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
     parent_id: uuid.UUID | None = None
     backfill_id: uuid.UUID | None = None
+    replay_id: uuid.UUID | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
     q: str | None = None
@@ -174,6 +176,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     parent_id: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None
@@ -212,6 +215,9 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     event_kind: Kind | None
     event_content_type: str | None
     event_body: bytes | None
+    event_object: str | None = None
+    event_size: int | None = None
+    event_sha256: str | None = None
 
 
 class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from gateway.intake import header_map
-from gateway.sources import Facts, Incoming, discover
+from gateway.sources import Facts, Incoming, Reply, discover
 from schemas.schedules import SourceConfig
 
 SOURCES = Path(__file__).parent / "fixtures" / "sources"
@@ -59,9 +59,15 @@ def read_expected(path: Path) -> Expected:
 
 
 def show(source: str, request: Incoming) -> Expected:
-    """Read a verified request, as the files beside them do."""
-    found = discover()[source]
-    facts: Facts = found.read(request)
+    """Verify a request and show what is read in it, as the files beside them do; raises BadSignature."""
+    found, config = discover()[source], read_config(source)
+    if request.method != "POST":
+        greeted = found.greet(request, config) if found.greet else None
+        if not isinstance(greeted, Incoming):
+            return Expected(reply=_show_reply(greeted))
+        request = greeted
+    found.verify(request, config)
+    facts: Facts = found.facts(request, config)
     shaken = facts.handshake
     items = found.split(request) if found.split and not shaken else None
     return Expected(
@@ -69,11 +75,13 @@ def show(source: str, request: Incoming) -> Expected:
         delivery_id=facts.delivery_id,
         handshake=shaken and shaken.kind,
         visit=shaken and shaken.visit,
-        reply=msgspec.to_builtins(shaken.reply, str_keys=True) | {"body": shaken.reply.body.decode()}
-        if shaken and shaken.reply
-        else None,
+        reply=_show_reply(shaken.reply) if shaken else None,
         items=[msgspec.to_builtins(item) for item in items] if items is not None else None,
     )
+
+
+def _show_reply(reply: Reply | None) -> dict[str, Any] | None:
+    return reply and msgspec.to_builtins(reply, str_keys=True) | {"body": reply.body.decode()}
 
 
 def captured(*, tampered: bool) -> list[str]:

@@ -5,7 +5,7 @@ values, base64 and mathematics. An expression is checked when it is saved and ev
 bounded in every way (`costs.py`).
 """
 
-from gateway.expressions.language import BadExpression, Expression, Step, Wanted, compile_expression
+from gateway.expressions.language import BadExpression, Expression, Step, Wanted, compile_expression, fields_read
 from gateway.expressions.subject import Budget, ExpressionFailed, Subject
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Subject",
     "Wanted",
     "compile_expression",
+    "fields_read",
 ]

@@ -1,10 +1,11 @@
 """Compiling, evaluating and explaining one expression."""
 
 import base64
+import contextlib
 import datetime as dt
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import msgspec
 
 from gateway.expressions import costs, tree
 from gateway.expressions.runtime import FIELDS_OF_EVENT, RuntimeFailed, Values, compile_text
-from gateway.expressions.subject import ExpressionFailed, Subject
+from gateway.expressions.subject import ExpressionFailed, Subject, fit
 from gateway.expressions.tree import Node
 from schemas.notify import MASK
 
@@ -70,7 +71,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str
     line: int
     column: int
-    value: Any = None
+    value: Any = msgspec.UNSET
     error: str | None = None
     is_cut: bool = False
 
@@ -97,6 +98,10 @@ class Expression:
         path = tree.path_of(self.root)
         self._path = path[1] if path and path[0] == "body" else None
 
+    @property
+    def is_path(self) -> bool:
+        return self._path is not None
+
     def evaluate(self, subject: Subject) -> Any:
         """Give its value as JSON has it; raises ExpressionFailed.
 
@@ -110,10 +115,10 @@ class Expression:
         return value
 
     def _value(self, subject: Subject) -> Any:
-        values = subject.values(with_body=self._reads_body)
         _spend(subject, costs.LEAST_NS)
-        if self._path is not None and isinstance(value := subject.find("body", self._path), dict | list):
-            return as_json(value)  # it is here already; the runtime would give it back part by part
+        if self._path is not None and (value := subject.find("body", self._path)) is not None:
+            return as_json(fit(value))  # it is here already; the runtime would give it back part by part
+        values = self._values(subject)
         if self._is_heavy or self._is_large or self._parts * subject.size > _LIGHT_WORK:
             self._check_cost(subject)
         try:
@@ -121,19 +126,25 @@ class Expression:
         except RuntimeFailed as error:
             raise ExpressionFailed(_readable(str(error))) from None
 
+    def _values(self, subject: Subject) -> Values:
+        if self._path is None:
+            return subject.values(with_body=self._reads_body)
+        return subject.values_of(tree.fields_of([self.root], "body"))  # to hear why there is nothing at that path
+
     def explain(self, subject: Subject, is_secret: Callable[[str], bool]) -> list[Step]:
         """Evaluate it and each of its parts on its own, those that could be read from a secret header masked.
 
         What stands inside a macro is left out, since it has another value for each item.
         """
         subject.budget.spent_ns = 0.0  # each may take as long as all together, for nobody waits at the gate
+        found = {self.text: self._step(self.text, 0, self.root, subject, is_secret)}
         pieces = tree.Text(self.text)
-        found: dict[str, Step] = {}
-        for node in (self.root, *_shown(self.root)):
+        for node in _shown(self.root):
             start, end = pieces.span(node) if node is not self.root else (0, len(self.text))
             text = self.text[start:end]
             if text not in found and len(found) < MOST_STEPS:
-                found[text] = self._step(text, start, node, subject, is_secret)
+                with contextlib.suppress(BadExpression):  # the whole is explained even if a part cannot stand alone
+                    found[text] = self._step(text, start, node, subject, is_secret)
         return list(found.values())
 
     def why(self, error: ExpressionFailed, is_secret: Callable[[str], bool]) -> str:
@@ -176,7 +187,17 @@ def compile_expression(text: str, wanted: Wanted = "any") -> Expression:
     """Compile and check an expression; raises BadExpression."""
     if len(text) > LONGEST_TEXT:
         raise BadExpression(f"it has {len(text)} characters, and may have {LONGEST_TEXT}", text)
+    if "\0" in text:
+        raise BadExpression("it holds a NUL: write \\u0000 inside a text", text.replace("\0", "?"))
     return Expression(text, wanted)
+
+
+def fields_read(expressions: Iterable[Expression]) -> tree.Fields:
+    """Say which fields of the body these expressions read; see `Subject.narrow`.
+
+    Those that are nothing but a path are left out, for the runtime is not asked about them.
+    """
+    return tree.fields_of([expression.root for expression in expressions if not expression.is_path], "body")
 
 
 def as_json(value: Any) -> Any:

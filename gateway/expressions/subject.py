@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.expressions.runtime import Values
+from gateway.expressions.tree import Fields
 from gateway.incoming import Incoming
 
 LARGEST_BODY = 2 * 1024 * 1024
@@ -49,12 +50,14 @@ class Subject:
     ) -> None:
         self._incoming = incoming
         self.budget = budget or Budget()
+        self._fields: Fields = None
+        self._converted: Values | None = None
         self._sizes: dict[tuple[str, Sequence[str | int]], int] = {}
         self._rest = {
-            "headers": _fit(incoming.headers),
-            "query": _fit(incoming.query),
-            "event.id": _fit(event_id or ""),
-            "event.type": _fit(event_type or ""),
+            "headers": fit(incoming.headers),
+            "query": fit(incoming.query),
+            "event.id": fit(event_id or ""),
+            "event.type": fit(event_type or ""),
             "event.source": source,
             "event.received_at": dt.datetime.fromtimestamp(incoming.now, dt.UTC),
         }
@@ -64,18 +67,33 @@ class Subject:
         """About how many bytes of JSON it is."""
         return len(self._incoming.body) + 1024
 
+    def narrow(self, fields: Fields) -> None:
+        """Show no more of the body than these fields from now on: converting costs more than most expressions."""
+        self._fields = fields
+        self._converted = None
+
     def values(self, *, with_body: bool) -> Values:
         """Give the runtime what an expression needs; raises ExpressionFailed for a body that is beyond its bounds."""
-        return self._with_body[0] if with_body else self._without_body
+        if not with_body:
+            return self._without_body
+        if self._converted is None:
+            self._converted = self.values_of(self._fields)
+        return self._converted
+
+    def values_of(self, fields: Fields) -> Values:
+        """Give the runtime these fields of the body, or all of it; raises ExpressionFailed."""
+        body = _choose(self._body, fields)
+        values = Values({**self._rest, "body": body})
+        return values if values.hold_the_body else Values({**self._rest, "body": fit(body)})
 
     def find(self, root: str, path: Sequence[str | int]) -> Any:
         """Read the value at a path of names and indexes, or None."""
-        value: Any = self._with_body[1] if root == "body" else self._rest.get(root)
+        value: Any = self._body if root == "body" else self._rest.get(root)
         for step in path:
-            try:
-                value = value[step]
-            except (TypeError, LookupError):
+            is_there = isinstance(value, Mapping) and step in value
+            if not is_there and not (isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)):
                 return None
+            value = value[step]
         return value
 
     def size_of(self, root: str, path: Sequence[str | int]) -> int:
@@ -93,23 +111,25 @@ class Subject:
         body = self._incoming.document
         if raw.count(b"[") + raw.count(b"{") > DEEPEST_BODY and _is_too_deep(body):
             raise ExpressionFailed(f"the body is nested deeper than {DEEPEST_BODY} levels")
-        return _fit(body) if b"\\u0000" in raw or b"%00" in raw else body
+        return fit(body) if _may_hold_a_nul(raw) else body
 
     @cached_property
     def _without_body(self) -> Values:
         return Values(self._rest)
 
-    @cached_property
-    def _with_body(self) -> tuple[Values, Any]:
-        body = self._body
-        values = Values({**self._rest, "body": body})
-        if not values.hold_the_body:
-            body = _fit(body)
-            values = Values({**self._rest, "body": body})
-        return values, body
+
+def _choose(value: Any, fields: Fields) -> Any:
+    if fields is None or not isinstance(value, dict):
+        return value
+    return {name: _choose(value[name], below) for name, below in fields.items() if name in value}
 
 
-def _fit(value: Any) -> Any:
+def _may_hold_a_nul(raw: bytes) -> bool:
+    """Look for an escaped NUL, after a look for the one byte that it begins with, which is ten times as quick."""
+    return (b"\\" in raw and b"\\u0000" in raw) or (b"%" in raw and b"%00" in raw)
+
+
+def fit(value: Any) -> Any:
     """Rebuild a value of what the language has: numbers of 64 bits, texts without NUL."""
     match value:
         case str():
@@ -121,8 +141,8 @@ def _fit(value: Any) -> Any:
         case int() | Decimal():
             return _double(value)
         case Mapping():
-            return {_fit(key): _fit(item) for key, item in value.items()}
-    return [_fit(item) for item in value]
+            return {fit(key): fit(item) for key, item in value.items()}
+    return [fit(item) for item in value]
 
 
 def _double(value: int | Decimal) -> float:

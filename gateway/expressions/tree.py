@@ -6,11 +6,12 @@ read here without a protobuf library: a dozen fields of it are enough.
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+Fields = Mapping[str, Any] | None
 OPTIONAL = "optional"
 NESTED_OPTIONAL = "nested optional"
 _TOKEN = re.compile(
@@ -119,12 +120,50 @@ def path_of(node: Node) -> tuple[str, tuple[str | int, ...]] | None:
     while node.kind != "ident":
         if node.kind == "select" and not node.is_test:
             steps.append(node.name)
-        elif node.kind == "call" and node.name in _STEPS and isinstance(node.parts[1].value, str | int):
+        elif node.kind == "call" and node.name in _STEPS and type(node.parts[1].value) in (str, int):
             steps.append(node.parts[1].value)
         else:
             return None
         node = node.parts[0]
     return node.name, tuple(reversed(steps))
+
+
+def fields_of(nodes: Iterable[Node], root: str) -> Fields:
+    """Say which fields of an object expressions read, as a tree of their names; None where they read all of it.
+
+    `body.a.b == body.c` gives `{"a": {"b": None}, "c": None}`.
+    """
+    fields: dict[str, Any] = {}
+    for path in (path for node in nodes for path in _paths(node, root)):
+        if not path:
+            return None
+        below = fields
+        for step in path[:-1]:
+            below = below.setdefault(step, {})
+            if below is None:
+                break
+        else:
+            below[path[-1]] = None
+    return fields
+
+
+def _paths(node: Node, root: str) -> Iterator[tuple[str, ...]]:
+    """Find all paths from a root, each up to where its steps are no names."""
+    whole = path_of(msgspec.structs.replace(node, is_test=False))
+    if whole is None:
+        for part in node.parts:
+            yield from _paths(part, root)
+    elif whole[0] == root:
+        yield _names_of(whole[1])
+
+
+def _names_of(path: tuple[str | int, ...]) -> tuple[str, ...]:
+    names = []
+    for step in path:
+        if isinstance(step, int):
+            break
+        names.append(step)
+    return tuple(names)
 
 
 class Text:
@@ -156,7 +195,8 @@ class Text:
             case "const":
                 return at, at + (self._tokens[at] == "-")
             case "ident":
-                return (at - 1, at + 1) if self._tokens[at] == "." else (at, at)
+                dots = node.name.count(".") if self._tokens[at] == "." else 0  # it is at the last one
+                return (at + 1 - 2 * dots, at + 1) if dots else (at, at)
             case "select" if not node.is_test:
                 return self._around(node.parts[0])[0], at + 1
             case "select":
@@ -244,6 +284,10 @@ def _constant(fields: Mapping[int, list[Any]]) -> Any:
     kind, values = next(iter(fields.items()))
     value: Any = values[0]
     match kind:
+        case 1:
+            return None
+        case 2:
+            return bool(value)
         case 5:
             return struct.unpack("<d", value)[0]
         case 6:

@@ -3,17 +3,19 @@
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from gateway.incoming import Incoming
+from gateway.schemes.signed import with_headers, with_query
 from schemas.errors import BadSignature
 from schemas.schedules import SourceConfig
 
 
 class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
-    """A secret that is compared, nothing else; `header` or `query` names where it stands.
+    """A secret that is compared, nothing else; `header` and `query` name where it may stand.
 
     In `Authorization` it may come as a Bearer, as the password of Basic (any user name), or bare.
     """
@@ -44,13 +46,19 @@ class SharedSecret(msgspec.Struct, frozen=True, kw_only=True):
         """Put the first secret where the sender puts it."""
         secret = config.secrets[0]
         if self.query:
-            return msgspec.structs.replace(incoming, query={**incoming.query, self.query: secret})
+            return with_query(incoming, self.query, secret)
         value = f"Bearer {secret}" if self.header.lower() == "authorization" else secret
-        return msgspec.structs.replace(incoming, headers={**incoming.headers, self.header.lower(): value})
+        return with_headers(incoming, {self.header.lower(): value})
+
+    @property
+    def proof(self) -> str:
+        """Say it in words, for the table of sources."""
+        return "a secret in the " + re.sub(r"(header|parameter) (\S+)", r"\1 `\2`", self._place)
 
     @property
     def _place(self) -> str:
-        return f"header {self.header}" if self.header else f"query parameter {self.query}"
+        places = (f"header {self.header}" if self.header else "", f"query parameter {self.query}" if self.query else "")
+        return " or the ".join(filter(None, places))
 
     def _presented(self, incoming: Incoming) -> Iterator[str]:
         if self.query and (value := incoming.query.get(self.query)):

@@ -4,20 +4,20 @@ A source is a module-level `source = Source(...)`: which schemes prove its reque
 it sent. No I/O, no clock but `incoming.now`. It also needs a folder of captured requests in `tests/fixtures/sources/`.
 """
 
+import datetime as dt
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import msgspec
 
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, Item
 from gateway.schemes import Scheme
-from schemas.errors import BadSignature
+from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SourceConfig
 
-__all__ = ["Facts", "Handshake", "Incoming", "Item", "Reply", "Sample", "Source", "discover"]
+__all__ = ["Facts", "Handshake", "Incoming", "Item", "Reply", "Sample", "Source", "discover", "find"]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,26 +49,25 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     handshake: Handshake | None = None
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several things that came in one delivery, when the schedule splits them.
-
-    `payload` is any JSON value: the `event_variables` of its run. `id` makes it unique among the items of the schedule,
-    also over deliveries that overlap; without one only the delivery as a whole is unique.
-    """
-
-    payload: Any
-    id: str | None = None
-    event_type: str | None = None
-
-
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """A request as this sender would make it, before it is signed, for `penstock send`.
 
-    `{uuid}` and `{now}` in headers and body become fresh ones.
+    In headers and body stand `{uuid}` for a fresh id, `{now}` for the time as RFC 3339 text, and `{unix}` for the same
+    in seconds since 1970.
     """
 
     body: bytes
     headers: Mapping[str, str] = {}
+
+    def fill(self, now: float, fresh: str) -> Incoming:
+        """Make the request of it that is sent at `now`, with `fresh` as its id."""
+        moment = dt.datetime.fromtimestamp(int(now), dt.UTC).isoformat().replace("+00:00", "Z")
+        values = {"{uuid}": fresh, "{now}": moment, "{unix}": str(int(now))}
+        headers, body = dict(self.headers), self.body
+        for name, value in values.items():
+            headers = {header: text.replace(name, value) for header, text in headers.items()}
+            body = body.replace(name.encode(), value.encode())
+        return Incoming(headers, body, now=now)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +77,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     Without any, or with `is_optional` while nothing is configured, the token in the URL is the proof. `takes` names the
     fields of `source_config` that are read besides those of the schemes. `read` and `split` get verified requests only,
     and must not raise whatever the bytes are. `greet` answers requests other than POST, such as a challenge, or
-    returns one that is to be taken as a delivery; None is a 405. `setup` says what a user does at the sender's side.
+    returns one that is to be taken as a delivery; None is a 405. `check` looks at a configuration before it is saved,
+    and raises Invalid that points at what could never work. `setup` says what a user does at the sender's side, and
+    `dedupe` and `handshakes` what `read` and `greet` do.
     """
 
     name: str
@@ -89,12 +90,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[Incoming], Facts]
     split: Callable[[Incoming], Sequence[Item]] | None = None
     greet: Callable[[Incoming, SourceConfig], Reply | Incoming | None] | None = None
+    check: Callable[[SourceConfig], None] | None = None
     setup: str = ""
+    dedupe: str = ""
+    handshakes: str = ""
     samples: Mapping[str, Sample] = {}
 
     def scheme(self, incoming: Incoming, config: SourceConfig) -> Scheme | None:
         """Choose the scheme that has to verify; raises BadSignature when the request carries no proof."""
-        configured = [scheme for scheme in self.schemes if all(getattr(config, name) for name in scheme.needs)]
+        configured = self._configured(config)
         for scheme in configured:
             if scheme.applies(incoming):
                 return scheme
@@ -104,10 +108,54 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
             raise BadSignature(f"No secret of {self.title} is configured, so nothing can be verified.")
         return None
 
+    def wants(self, incoming: Incoming, config: SourceConfig) -> Sequence[str]:
+        """Name the URLs that must be fetched before `verify`; none for a request that it will refuse anyhow."""
+        try:
+            scheme = self.scheme(incoming, config)
+            return scheme.wants(incoming, config) if scheme else ()
+        except BadSignature:
+            return ()
+
     def verify(self, incoming: Incoming, config: SourceConfig) -> None:
         """Check the proof over the raw bytes, before anything is parsed; raises BadSignature and nothing else."""
         if scheme := self.scheme(incoming, config):
             scheme.verify(incoming, config)
+
+    def facts(self, incoming: Incoming, config: SourceConfig) -> Facts:
+        """Read a verified request; where the configuration names headers of its event type and its id, these count."""
+        facts, named = self.read(incoming), config.signature
+        if named is None:
+            return facts
+        event_type = incoming.headers.get((named.event_type_header or "").lower())
+        delivery_id = incoming.headers.get((named.id_header or "").lower())
+        return msgspec.structs.replace(
+            facts,
+            event_type=event_type or facts.event_type,
+            delivery_id=f"{self.name}:{delivery_id}" if delivery_id else facts.delivery_id,
+        )
+
+    def sign(self, incoming: Incoming, config: SourceConfig) -> Incoming:
+        """Make of an unsigned request what the sender would have sent; raises Invalid where nobody else can."""
+        refused = None
+        for scheme in self._configured(config):
+            try:
+                return scheme.sign(incoming, config)
+            except Invalid as error:
+                refused = error
+        if refused or (self.schemes and not self.is_optional):
+            raise refused or Invalid(f"{self.title} signs what it sends: a secret is needed to do the same.")
+        return incoming
+
+    def _configured(self, config: SourceConfig) -> list[Scheme]:
+        return [scheme for scheme in self.schemes if all(getattr(config, name) for name in scheme.needs)]
+
+
+def find(name: str) -> Source | None:
+    """Find one source without importing the others; None when there is none of this name."""
+    if name not in {entry.name for entry in pkgutil.iter_modules(__path__)}:
+        return None
+    source: Source = importlib.import_module(f"{__name__}.{name}").source
+    return source
 
 
 @cache

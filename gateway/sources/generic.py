@@ -21,6 +21,7 @@ source = Source(
     read=_read,
     split=_split,
     setup="POST to the URL of a token, or send the token as `Authorization: Bearer` or `X-Penstock-Token`.",
+    dedupe="`webhook-id`, `X-GitHub-Delivery`, `Idempotency-Key`, a CloudEvent's source and id",
     samples={
         "order": Sample(
             headers={"content-type": "application/json", "idempotency-key": "{uuid}"},

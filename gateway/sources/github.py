@@ -24,6 +24,8 @@ source = Source(
     schemes=(Hmac(header="X-Hub-Signature-256", prefix="sha256="),),
     read=_read,
     setup="Settings > Webhooks > Add webhook: the URL of a token as Payload URL, and the secret of the schedule.",
+    dedupe="`X-GitHub-Delivery`",
+    handshakes="`ping`",
     samples={
         "push": Sample(
             headers={"content-type": "application/json", "x-github-event": "push", "x-github-delivery": "{uuid}"},

@@ -17,7 +17,7 @@ SQL = queries("runs")
 CANDIDATES = 5000
 CANDIDATES_OF_A_TEXT = 1000  # each with a look into the bytes of its event
 _SPAN = f"""
-SELECT count(*) AS total, (array_agg(id ORDER BY CASE WHEN $15 THEN id END, id DESC))[$16:$17] AS ids
+SELECT count(*) AS total, (array_agg(id ORDER BY CASE WHEN $16 THEN id END, id DESC))[$17:$18] AS ids
 FROM ({SQL["find"]}) AS found
 WHERE is_match
 """  # noqa: S608 - both parts are ours
@@ -106,6 +106,7 @@ def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit
         which.backfill_id,
         which.q,
         which.states or None,
+        which.replay_id,
     )
 
 
@@ -123,6 +124,7 @@ def _path(which: RunFilter) -> str:
         ("parent", which.parent_id is not None),
         ("running", which.state is RunState.RUNNING),
         ("backfill", which.backfill_id is not None),
+        ("replay", which.replay_id is not None),
         ("ended of pipeline", has_not_succeeded and which.pipeline_id is not None),
         ("schedule", which.schedule_id is not None),
         ("queued", which.state is RunState.QUEUED),

@@ -44,6 +44,7 @@ FROM (
            AND ($10::text IS NULL OR c.origin = $10)
            AND ($11::uuid IS NULL OR c.parent_id = $11)
            AND ($12::uuid IS NULL OR c.backfill_id = $12)
+           AND ($15::uuid IS NULL OR c.replay_id = $15)
            AND ($14::text[] IS NULL OR c.state = ANY ($14))
            AND ($13::text IS NULL
                 OR strpos(lower(c.run_key), lower($13)) > 0
@@ -65,6 +66,9 @@ FROM (
          ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'backfill' AND backfill_id = $12 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+        UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'replay' AND replay_id = $15 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'origin' AND origin <> 'event' AND origin = $10 AND id >= $2 AND id < $3
@@ -92,13 +96,15 @@ LIMIT $5
 -- name: rows -> RunRow
 -- The runs with these ids or this number, the newest first; $3 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
-       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.replay_id, r.queue, r.passed_sla, r.callback_url,
+       r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        CASE WHEN r.event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
-       length(coalesce(r.event_item, e.body)) AS event_size,
-       CASE WHEN length(coalesce(r.event_item, e.body)) > $3 OR r.event_item IS NULL AND e.kind = 'binary'
-            THEN encode(sha256(coalesce(r.event_item, e.body)), 'hex') END AS event_sha256,
-       CASE WHEN length(coalesce(r.event_item, e.body)) <= $3 THEN coalesce(r.event_item, e.body) END AS event_body
+       coalesce(length(r.event_item), e.size) AS event_size,
+       CASE WHEN length(r.event_item) > $3 THEN encode(sha256(r.event_item), 'hex')
+            WHEN r.event_item IS NULL AND (e.size > $3 OR e.kind = 'binary' OR e.object IS NOT NULL)
+            THEN encode(coalesce(e.sha256, sha256(e.body)), 'hex') END AS event_sha256,
+       CASE WHEN r.event_item IS NULL AND (e.size > $3 OR e.object IS NOT NULL) OR length(r.event_item) > $3 THEN NULL
+            ELSE coalesce(r.event_item, e.body) END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint

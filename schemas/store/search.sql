@@ -36,8 +36,8 @@ FROM (
     SELECT id, event_type, dedupe_key, source, verdict FROM events WHERE id = $2::uuid
     UNION
     SELECT e.id, e.event_type, e.dedupe_key, e.source, e.verdict
-    FROM (SELECT id FROM schedules ORDER BY id DESC LIMIT $4) s
-    JOIN event_keys k ON k.schedule_id = s.id AND k.dedupe_key = ANY ($3::text[])
+    FROM (SELECT id, source FROM schedules ORDER BY id DESC LIMIT $4) s
+    JOIN event_keys k ON k.schedule_id = s.id AND k.dedupe_key = ANY ($3::text[] || (s.source || ':' || $1::text))
     JOIN events e ON e.id = k.event_id
     UNION
     SELECT id, event_type, dedupe_key, source, verdict

@@ -53,6 +53,19 @@ def test_explain_gives_the_value_of_each_part() -> None:
         ("math.least(body.a, (1 + 2) * 3)", ["math.least(body.a, (1 + 2) * 3)", "body.a", "(1 + 2) * 3", "1 + 2"]),
         ("{'a': body.a, 'b': [body.b]}", ["{'a': body.a, 'b': [body.b]}", "body.a", "body.b"]),
         ("true", ["true"]),
+        ("body . x\n. y == 1", ["body . x\n. y == 1", "body . x\n. y"]),
+        ("body.x - -1", ["body.x - -1", "body.x"]),
+        (
+            "!!(body.x) || .event.type == ''",
+            ["!!(body.x) || .event.type == ''", "body.x", "event.type == ''", "event.type"],
+        ),
+        (
+            "google.protobuf.Timestamp == type(1)",
+            ["google.protobuf.Timestamp == type(1)", "google.protobuf.Timestamp", "type(1)"],
+        ),
+        ("'\\'' == body.`x y` ? 0x1Fu : 1u", ["'\\'' == body.`x y` ? 0x1Fu : 1u", "'\\'' == body.`x y`", "body.`x y`"]),
+        ("b'''q'q''' == b''", ["b'''q'q''' == b''"]),
+        ('R"\\d" in [body.x,]', ['R"\\d" in [body.x,]', "body.x"]),
         (
             "r'\\d)' == '''a'b''' + \"\"\"c\"d\"\"\"",
             ["r'\\d)' == '''a'b''' + \"\"\"c\"d\"\"\"", "'''a'b''' + \"\"\"c\"d\"\"\""],
@@ -87,6 +100,12 @@ def test_secret_headers_are_not_shown(text: str, shown: Any) -> None:
 
     assert steps[0].value == shown
     assert SECRET not in msgspec.json.encode(steps).decode()
+
+
+def test_null_is_a_value() -> None:
+    steps = compile_expression("body.none").explain(subject(BODY), is_secret)
+
+    assert msgspec.json.encode(steps) == b'[{"text":"body.none","line":1,"column":1,"value":null}]'
 
 
 def test_a_large_value_is_cut() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.expressions import BadExpression, ExpressionFailed, Wanted, compile_expression
+from gateway.expressions import BadExpression, ExpressionFailed, Wanted, compile_expression, fields_read
 from tests.gateway.deliveries import subject
 
 BODY = {
@@ -116,6 +116,10 @@ def test_the_body_is_what_the_run_gets(raw: bytes, content_type: str, body: Any)
         ("body.ref + body.size", "any", "these types do not go together: _+_(string, int64)"),
         ("body.ref > 1", "any", "these types do not go together: _>_(string, int64)"),
         ("body.commits[5]", "any", "Index error: index=5 size=2"),
+        ("body.commits[-1]", "any", "Index error: index=-1 size=2"),
+        ("body.commits[true]", "any", "Index error: expected integer type, got bool"),
+        ("body.ref[0]", "any", "Invalid container type: 'string'"),
+        ("body.commits.id", "any", "a field is asked of something that is no object"),
         ("body.?missing.value()", "any", "an optional value is not there"),
         ("int(body.ref)", "any", "cannot convert string to int"),
         ("double('nan')", "any", "it gives nan, which is no number in JSON"),
@@ -148,6 +152,7 @@ def test_an_expression_without_a_value_says_why(text: str, wanted: Wanted, messa
         ("google.protobuf.BoolValue{}", "any", 1, 1, "messages such as google.protobuf.BoolValue are not known here"),
         ("true || [body.?a] == []", "any", 1, 9, "an optional value must be opened"),
         ("{'k': body[?'a']['o']}", "any", 1, 17, "an optional value must be opened"),
+        ("body['\0']", "any", 1, 1, "it holds a NUL: write \\u0000 inside a text"),
         ("body.?a", "any", 1, 1, "an optional value must be opened"),
         ("(" * 40 + "1" + ")" * 40, "any", 1, 1, "recursion limit exceeded. limit: 32"),
         ("'" + "x" * 10_000 + "'", "any", 1, 1, "it has 10002 characters, and may have 10000"),
@@ -301,6 +306,26 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("ab\0") | st.text(), inner),
     max_leaves=12,
 )
+
+
+@given(text=EXPRESSIONS, body=VALUES)
+@settings(max_examples=400, deadline=None)
+def test_reading_only_the_fields_that_are_asked_for_changes_nothing(text: str, body: Any) -> None:
+    try:
+        expression = compile_expression(text)
+    except BadExpression:
+        return
+
+    def found(*, is_narrow: bool) -> str:
+        delivery = subject(body)
+        if is_narrow:
+            delivery.narrow(fields_read([expression]))
+        try:
+            return json.dumps(expression.evaluate(delivery))
+        except ExpressionFailed as failed:
+            return str(failed)
+
+    assert found(is_narrow=True) == found(is_narrow=False)
 
 
 @given(text=EXPRESSIONS, body=VALUES)

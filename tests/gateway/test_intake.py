@@ -167,3 +167,86 @@ def test_a_delivery_can_be_explained_without_being_taken() -> None:
         Finding("dedupe key", "key:a"),
         Finding("verdict", "would become a run of quick, unless it came before"),
     ]
+
+
+ITEMS = Incoming(
+    {"content-type": "application/json", "idempotency-key": "a"},
+    b'[{"n":1,"id":"x"},{"n":2,"id":"y"},{"n":3,"id":"x"}]',
+)
+
+
+def items_of(assessment: intake.Assessment) -> list[tuple[bytes, str | None, bytes | None]]:
+    return [(bytes(item.variables), item.key, item.payload) for item in assessment.items]
+
+
+def test_rules_see_each_item_of_a_delivery_that_is_split() -> None:
+    rules = gate(split=True, filter="body.n != 2", mapping={"n": "body.n"}, variables=msgspec.Raw(b"{}"))
+
+    assessment = intake.assess(rules, ITEMS)
+
+    assert (assessment.verdict, assessment.is_split, assessment.dedupe_key) == (Verdict.ACCEPTED, True, "key:a")
+    assert items_of(assessment) == [
+        (b'{"n":1}', None, b'{"n":1,"id":"x"}'),
+        (b'{"n":3}', None, b'{"n":3,"id":"x"}'),
+    ]
+
+
+def test_items_with_the_same_key_are_one() -> None:
+    assessment = intake.assess(gate(split=True, dedupe="body.id"), ITEMS)
+
+    assert [(key, payload) for _, key, payload in items_of(assessment)] == [
+        ("item:x", b'{"n":3,"id":"x"}'),
+        ("item:y", b'{"n":2,"id":"y"}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "verdict", "code", "reason"),
+    [
+        ({"filter": "body.n > 3"}, Verdict.FILTERED, "filter_false", "The filter is false for all 3 items."),
+        (
+            {"mapping": {"share": "6 / (body.n - 2)"}},
+            Verdict.REJECTED,
+            "mapping_failed",
+            "Item 1: The mapping of 'share' has no value for this delivery: divide by zero.",
+        ),
+    ],
+)
+def test_a_split_delivery_is_turned_away_whole(
+    rules: dict[str, object], verdict: Verdict, code: str, reason: str
+) -> None:
+    assessment = intake.assess(gate(split=True, **rules), ITEMS)
+
+    assert (assessment.verdict, assessment.reason_code, assessment.reason) == (verdict, code, reason)
+    assert (assessment.items, assessment.dedupe_key) == ((), None)
+
+
+def test_an_explanation_goes_over_the_items() -> None:
+    rules = gate(split=True, filter="body.n != 2")
+
+    findings = {finding.step: finding.finding for finding in intake.explain(rules, ITEMS, intake.assess(rules, ITEMS))}
+
+    assert (findings["item 0: filter"], findings["item 1: filter"], findings["item 2: filter"]) == (
+        "true",
+        "false",
+        "true",
+    )
+    assert findings["verdict"] == "would become 2 runs of quick, unless it came before"
+
+
+def test_a_delivery_of_very_many_items_cannot_hold_up_the_others() -> None:
+    rules = gate(split=True, filter="body > 0")
+    incoming = Incoming({"content-type": "application/json"}, b"[" + b"1," * 99_999 + b"1]")
+
+    assessment = intake.assess(rules, incoming)
+
+    assert assessment.reason == (
+        "Item 5000: The filter has no value for this delivery: it could take too long for a delivery of this size."
+    )
+
+
+def test_rules_do_not_ask_handshakes() -> None:
+    ping = read_request(SOURCES / "github" / "ping.http")
+    github = gate(source="github", source_config=read_config("github"), filter="body.missing")
+
+    assert intake.assess(github, ping).verdict is Verdict.HANDSHAKE

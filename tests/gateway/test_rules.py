@@ -105,6 +105,25 @@ def test_what_goes_wrong_is_a_verdict_with_its_reason(rules: Rules, expected: Ju
     assert judged(rules) == expected
 
 
+def test_a_reason_quotes_only_the_beginning_of_what_is_wrong() -> None:
+    schema = {"type": "object", "properties": {name: {"enum": ["a" * 200]} for name in "abcdefghij"}}
+
+    found = judged(Rules(mapping=dict.fromkeys("abcdefghij", "'x'")), schema=schema)
+
+    assert found.reason_code == "params_invalid"
+    assert found.reason is not None
+    assert len(found.reason) == 2000
+
+
+def test_rules_of_another_version_are_explained_too() -> None:
+    rules = Rules(filter="saved by another version", dedupe="event.id")
+
+    findings = rules.explain(subject(BODY), is_secret)
+
+    assert findings[0] == Finding("filter", "it cannot be read: 'by' is not expected here")
+    assert not rules.read_a_secret(is_secret)
+
+
 def test_the_filter_decides_before_the_mapping_can_fail() -> None:
     rules = Rules(filter="event.type == 'ping'", mapping={"x": "body.missing"}, dedupe="body.missing")
 

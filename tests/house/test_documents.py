@@ -1,4 +1,4 @@
-"""What can be extended or set is written down: sources and settings in the README, errors in the table of statuses."""
+"""What can be extended or set is written down: sources on their page, settings in the README, errors with statuses."""
 
 import importlib
 import pkgutil
@@ -9,7 +9,7 @@ import pytest
 
 import gateway
 import runner
-from gateway import sources
+from gateway import sources, sources_table
 from gateway.errors import CLIENT_GONE, STATUS
 from gateway.server_process import ServerFailed
 from schemas.errors import LeaseLost, PenstockError, SettingsError
@@ -47,9 +47,17 @@ def test_every_folder_of_captured_requests_belongs_to_a_source() -> None:
     assert {path.name for path in FIXTURES.iterdir()} == set(sources.discover())
 
 
+def test_the_page_of_sources_is_what_they_say_of_themselves() -> None:
+    written = (ROOT / "docs" / "sources.md").read_text()
+
+    assert written == sources_table.render(), "run: python -m gateway.sources_table > docs/sources.md"
+
+
 @pytest.mark.parametrize("name", sorted(sources.discover()))
-def test_every_source_has_a_row_in_the_readme(name: str) -> None:
-    assert re.search(rf"^\| `{name}` \|", readme(), re.MULTILINE)
+def test_every_source_is_named_in_the_readme_and_says_how_to_set_it_up(name: str) -> None:
+    assert f"`{name}`" in readme()
+    assert sources.discover()[name].setup
+    assert sources.discover()[name].samples
 
 
 def test_the_readme_explains_exactly_the_settings_there_are() -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.dialects.mage.errors import invalid
 from gateway.incoming import Unwrapped
+from schemas.errors import Malformed
 from schemas.pipelines import Graph
 from schemas.runs import BlockRun, Run
 from schemas.schedules import ScheduleName
@@ -129,7 +130,7 @@ class Names(msgspec.Struct, frozen=True):
 
 
 def unwrap_trigger(body: bytes) -> Unwrapped:
-    """Read `pipeline_run.variables` as variables, and every other top-level key as `event_variables`; raises Invalid.
+    """Read `pipeline_run.variables` as variables, and every other top-level key as `event_variables`; raises Malformed.
 
     A body that is no object, or has no `pipeline_run`, becomes `event_variables` whole.
     """
@@ -153,11 +154,11 @@ def unwrap_block(body: bytes) -> Unwrapped:
 
 
 def read_block(body: bytes) -> BlockToRun:
-    """Read what `POST /api/runs` is asked to run; raises Invalid."""
+    """Read what `POST /api/runs` is asked to run; raises Malformed."""
     try:
         return msgspec.json.decode(body, type=dict[str, BlockToRun]).get("run", BlockToRun())
     except _UNREADABLE as error:
-        raise invalid(f"The body is not {{'run': {{'pipeline_uuid', 'block_uuid', 'variables'}}}}: {error}") from None
+        raise Malformed(f"The body is not {{'run': {{'pipeline_uuid', 'block_uuid', 'variables'}}}}: {error}") from None
 
 
 def without_key(body: bytes) -> bytes:
@@ -261,15 +262,15 @@ def _members(body: bytes) -> dict[str, msgspec.Raw] | None:
 def _object(raw: msgspec.Raw, what: str) -> dict[str, msgspec.Raw]:
     found = _members(bytes(raw))
     if found is None:
-        raise invalid(f"{what}: it is not a JSON object.")
+        raise Malformed(f"{what}: it is not a JSON object.")
     return found
 
 
 def _only_variables(given: dict[str, msgspec.Raw], what: str) -> dict[str, Any]:
     """Mage writes all that it finds into the run's row, be it `status` or `id`; a caller chooses variables only."""
     if other := sorted(given.keys() - {"variables"}):
-        raise invalid(f"{what}: callers set variables and nothing else, not {', '.join(other)[:200]}.")
+        raise Malformed(f"{what}: callers set variables and nothing else, not {', '.join(other)[:200]}.")
     try:
         return msgspec.json.decode(given.get("variables", _EMPTY), type=dict[str, Any])
     except _UNREADABLE as error:
-        raise invalid(f"{what}.variables: it is not a JSON object: {error}") from None
+        raise Malformed(f"{what}.variables: it is not a JSON object: {error}") from None

@@ -20,7 +20,7 @@ from gateway.embedded import EmbeddedServers
 from schemas.overviews import Edge, RelatedRun, Starter
 from schemas.pipelines import Block, Graph
 from schemas.states import Origin, RunState
-from schemas.store import tallies
+from schemas.store import search, tallies
 from schemas.store.db import Database, prepare
 from tests.faults import Connection, trigger
 from tests.problems import problem
@@ -257,6 +257,18 @@ async def test_search_finds_each_kind_by_what_people_remember(shared: Penstock) 
     assert await found(f"{word[:4]}%{word[-2:]}") == []
     (hit,) = (await ask(shared, "/v1/search", q=noted["id"]))["items"]
     assert (await shared.client.get(hit["url"])).json()["id"] == noted["id"]
+
+
+async def test_a_senders_own_id_is_found_at_any_age(shared: Penstock, shared_connection: Connection) -> None:
+    secret, word = "a-secret_Token", str(uuid.uuid4().int)
+    hook = await shared.hook("quick", source="telegram", source_config={"secrets": [secret]})
+    headers = {"x-telegram-bot-api-secret-token": secret, "content-type": "application/json"}
+    event = (await shared.deliver(hook, b'{"update_id": %s}' % word.encode(), **headers)).json()["event_id"]
+
+    none_of_the_newest = 0
+    found = await shared_connection.fetch(search.SQL["events"], word, None, [], search.SCHEDULES, none_of_the_newest, 5)
+
+    assert [(str(row["id"]), row["dedupe_key"]) for row in found] == [(event, f"telegram:{word}")]
 
 
 @pytest.mark.parametrize(
