@@ -251,9 +251,8 @@ async def test_a_webhook_url_that_senders_have_goes_on_working_with_its_token_im
     await ask(brokoli, "POST", f"/v1/schedules/{schedule['id']}/tokens/imported", 201, json=imported)
     path = "/api/pipelines/waiting/webhook"
 
-    taken = await ask(
-        brokoli, "POST", f"{path}?token={TOKEN}&ref=main", 202, json={"n": 1}, headers={"authorization": ""}
-    )
+    headers = {"authorization": "", "referer": f"https://old.example{path}?token={TOKEN}"}
+    taken = await ask(brokoli, "POST", f"{path}?token={TOKEN}&ref=main", 202, json={"n": 1}, headers=headers)
 
     run = await brokoli.ended(taken["run_id"])
     assert (taken, run["event_variables"]) == ({"run_id": run["id"], "status": "pending"}, {"n": 1})
