@@ -51,7 +51,7 @@ class Logs:
     async def export(self, key: str, which: LogFilter) -> Export:
         """Read all lines as text, bit by bit; raises NotFound, or Unavailable as long as nothing was read."""
         run = await runs.get(self._db, key, largest_body=0)
-        return Export(f"run-{run.number}-log.txt", _pieces(await self._begin(run.id, which)))
+        return Export(f"run-{run.number}-log.txt", as_file(await self._begin(run.id, which)))
 
     async def pages(self, key: str, which: LogFilter) -> Pages:
         """Read all lines, bit by bit; raises what `export` raises."""
@@ -81,7 +81,8 @@ class Logs:
         )
 
 
-async def _pieces(pages: Pages) -> AsyncIterator[bytes]:
+async def as_file(pages: Pages) -> AsyncIterator[bytes]:
+    """Write the lines as text, bit by bit."""
     async for lines in pages:
         yield "".join(map(as_text, lines)).encode()
 

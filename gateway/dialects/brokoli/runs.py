@@ -15,7 +15,7 @@ from gateway.dialects.brokoli.keys import KEYS
 from gateway.dialects.brokoli.summaries import CalendarDay, show_days
 from gateway.errors import Refused
 from gateway.handling import AnyRequest, TheCaller, TheCore
-from gateway.logs import LogFilter, Pages, as_text
+from gateway.logs import LogFilter, Pages, as_file
 from gateway.parameters import Parameters
 from schemas.errors import Conflict, NotFound
 from schemas.runs import LogLine, Resumption
@@ -71,7 +71,7 @@ async def export_logs(run: FromPath[str], request: AnyRequest, core: TheCore) ->
     with finding_run():
         run_id = str(await core.runs.find(run))
     headers = {"content-disposition": f"attachment; filename=run-{run_id[:8]}-logs.txt"}
-    return Stream(_as_text(await _lines(run_id, request, core)), media_type="text/plain", headers=headers)
+    return Stream(as_file(await _lines(run_id, request, core)), media_type="text/plain", headers=headers)
 
 
 @get("/api/runs/{run:str}/nodes/{node:str}/preview", guards=[needs(Role.VIEWER, KEYS)])
@@ -109,11 +109,6 @@ async def _as_array(pages: Pages) -> AsyncIterator[bytes]:
             yield mark + _encode(wire.show_line(line))
             mark = b","
     yield b"[]" if mark == b"[" else b"]"
-
-
-async def _as_text(pages: Pages) -> AsyncIterator[bytes]:
-    async for lines in pages:
-        yield "".join(map(as_text, lines)).encode()
 
 
 handlers = (calendar, get_run, cancel, resume, list_logs, export_logs, preview, profile)
