@@ -37,7 +37,7 @@ def map_trigger(given: Mapping[str, Any], *, is_timed: bool) -> Mapped:
         if name == "schedule_interval":
             _map_interval(value, is_timed, fields, obstacles)
         elif name == "settings":
-            left_out += _map_settings(value or {}, is_timed, fields)
+            left_out += _map_settings(value, is_timed, fields) if isinstance(value, Mapping) else _not_settings(value)
         elif name == "start_time" and is_timed:
             _map_start(value, fields, obstacles)
         elif name == "status":
@@ -51,6 +51,9 @@ def map_trigger(given: Mapping[str, Any], *, is_timed: bool) -> Mapped:
 
 def _map_interval(value: Any, is_timed: bool, fields: dict[str, Any], obstacles: list[str]) -> None:
     if not is_timed:
+        return
+    if not isinstance(value, str | None):
+        obstacles.append("schedule_interval: it is not a text")
         return
     if value in _NO_CLOCK:
         obstacles.append(f"schedule_interval: {value} {_NO_CLOCK[value]}")
@@ -67,6 +70,10 @@ def _map_start(value: Any, fields: dict[str, Any], obstacles: list[str]) -> None
 
 def _in_utc(when: dt.datetime) -> dt.datetime:
     return (when if when.tzinfo else when.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+
+
+def _not_settings(value: Any) -> list[str]:
+    return [] if value is None else ["settings: they are not an object"]
 
 
 def _map_settings(settings: Mapping[str, Any], is_timed: bool, fields: dict[str, Any]) -> list[str]:

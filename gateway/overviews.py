@@ -7,7 +7,7 @@ from typing import Literal
 
 from gateway import delivery_ids, lineage
 from gateway.urls import Urls
-from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, System
+from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, RunnerState, RunTotals, System
 from schemas.queue import Doorbell
 from schemas.store import lineage as relations
 from schemas.store import overviews, pipelines, runs, search, tallies
@@ -62,6 +62,14 @@ class Overviews:
         """Count the runs of each of the last 24 hours that has any, by their state now; the last is not over."""
         hour = _now().replace(minute=0, second=0, microsecond=0)
         return await tallies.hours(self._db, hour - dt.timedelta(hours=23))
+
+    async def totals(self, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
+        """Count the runs of each of these pipelines by their state; those that were deleted may still count."""
+        return await tallies.totals(self._db, pipeline_ids)
+
+    async def runners(self) -> list[RunnerState]:
+        """Read the runners that are registered."""
+        return await overviews.runners(self._db)
 
     async def lineage(self, *, pipeline_id: str | None) -> Lineage:
         """Draw schedules, pipelines, blocks and datasets, all or what hangs together with one; raises NotFound."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from litestar import Response, get, post, put
+from litestar import Response, delete, get, post, put
 from litestar.params import FromPath
 
 from gateway.arrivals import read_arrival
@@ -82,6 +82,15 @@ async def change_run(run: FromPath[str], request: AnyRequest, core: TheCore, cal
     return Shown(wire.show_run(changed, await names_of(core, [changed])))
 
 
+@delete("/api/pipeline_runs/{run:str}", guards=[needs(Role.EDITOR, KEYS)], status_code=200)
+async def delete_run(run: FromPath[str], core: TheCore, caller: TheCaller) -> Shown:
+    """Delete a run with its blocks, and all that retried it; one that executes must be cancelled first."""
+    found = await core.runs.get(run)
+    names = await names_of(core, [found])
+    await core.control.delete((await core.runs.name(found)).name, caller)
+    return Shown(wire.show_run(found, names))
+
+
 async def _change(core: Core, run: str, asked: wire.RunChange, caller: Caller) -> Run:
     if asked.pipeline_run_action == _RETRY:
         return await _retry(core, run, asked.from_block_uuid, caller)
@@ -113,4 +122,4 @@ async def _detail(core: Core, found: Sequence[Run]) -> list[wire.DetailedRun]:
     return [wire.show_detailed(run, begun.get(run.id, ()), names) for run in found]
 
 
-handlers = (list_runs_of_schedule, list_runs, create_run, get_run, change_run)
+handlers = (list_runs_of_schedule, list_runs, create_run, get_run, change_run, delete_run)

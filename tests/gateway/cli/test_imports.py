@@ -72,8 +72,6 @@ def test_triggers_become_schedules_and_what_cannot_is_said(
             "kind": "api",
             "is_paused": False,
             "variables": {"region": "eu"},
-            "max_active_runs": None,
-            "run_timeout_s": None,
         },
         {
             "name": "late forest",
@@ -176,6 +174,27 @@ def test_a_file_that_cannot_be_read_is_named_without_its_words(
 
     assert (result.exit_code, words in result.output) == (code, True), result.output
     assert TOKEN not in result.output
+
+
+@pytest.mark.parametrize(
+    ("fields", "note"),
+    [
+        ("schedule_interval: [1]", "schedule_interval: it is not a text"),
+        ("start_time: 5", "start_time: it is not a time such as 2026-01-31 12:00:00"),
+        ("start_time: 2026-01-31", "start_time: it is not a time such as 2026-01-31 12:00:00"),
+        ("schedule_interval: '@always_on'", "schedule_interval: @always_on keeps a run going for ever"),
+        ("settings: [1]", "settings: they are not an object"),
+        ("settings: {landing_time_enabled: true}", "settings.landing_time_enabled: there is nothing like it here"),
+        ("description: x", "description is not kept"),
+    ],
+)
+def test_what_is_otherwise_than_in_mage_is_said(
+    fields: str, note: str, server: CannedGateway, penstock: Penstock, file: Path
+) -> None:
+    file.write_text(f"triggers: [{{name: odd, pipeline_uuid: orders, schedule_type: time, {fields}}}]")
+    has_pipeline(server)
+
+    assert note in penstock("import", "mage", str(file), "--dry-run").stdout
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["-o", "table"]])
