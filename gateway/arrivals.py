@@ -5,6 +5,8 @@ import binascii
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
+import msgspec
+
 from gateway.bodies import read_body
 from gateway.core import Core
 from gateway.handling import AnyRequest
@@ -17,8 +19,26 @@ TOKEN_HEADER = "x-penstock-token"  # noqa: S105 - a header's name
 TOKEN_PARAMETER = "access_token"  # noqa: S105 - RFC 6750, section 2.3, which CloudEvents' Webhook specification asks for
 
 
+class TokenPlaces(msgspec.Struct, frozen=True):
+    """The header, and the parameter of the query, that hold nothing but a token; or it may be in Authorization too."""
+
+    header: str = TOKEN_HEADER
+    parameter: str = TOKEN_PARAMETER
+    is_authorization: bool = True
+
+
+OURS = TokenPlaces()
+
+
 def read_arrival(
-    request: AnyRequest, core: Core, schedule: str | None, token: str | None, *, unwrap: Unwrap | None = None
+    request: AnyRequest,
+    core: Core,
+    schedule: str | None,
+    token: str | None,
+    *,
+    unwrap: Unwrap | None = None,
+    places: TokenPlaces = OURS,
+    pipeline_id: str | None = None,
 ) -> Arrival:
     """Read all of a request but its body; raises NotFound when its token is neither given nor anywhere in it."""
     scope = request.scope
@@ -31,7 +51,8 @@ def read_arrival(
 
     return Arrival(
         schedule=schedule,
-        token=token or _token_besides_the_path(headers, query),
+        pipeline_id=pipeline_id,
+        token=token or _token_besides_the_path(headers, query, places),
         headers=headers,
         read_body=read,
         method=request.method,
@@ -42,16 +63,17 @@ def read_arrival(
     )
 
 
-def _token_besides_the_path(headers: Mapping[str, str], query: dict[str, str]) -> str:
+def _token_besides_the_path(headers: Mapping[str, str], query: dict[str, str], places: TokenPlaces) -> str:
     """Find the token, and take it out of the query so that no one sees it there any more."""
-    if token := headers.get(TOKEN_HEADER):
+    if token := headers.get(places.header):
         return token
-    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    authorization = headers.get("authorization", "") if places.is_authorization else ""
+    scheme, _, credential = authorization.partition(" ")
     if scheme.lower() == "bearer":
         return credential.strip()
     if scheme.lower() == "basic":
         return _password(credential)
-    if token := query.pop(TOKEN_PARAMETER, ""):
+    if token := query.pop(places.parameter, ""):
         return token
     raise NotFound(NO_SUCH_HOOK)
 

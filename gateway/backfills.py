@@ -31,6 +31,7 @@ from schemas.store import audit, backfills, pipelines, runs, schedules
 from schemas.store.db import Database
 
 SHOWN_DATES = 10
+_SOME_DATE = "2000-01-01"  # all dates are alike to a schema
 MOST_TOLD = 1000  # of the runs that a cancelled backfill ends; who watches another hears of it a second later
 
 
@@ -41,13 +42,15 @@ class Plan(msgspec.Struct, frozen=True):
     schedule: Schedule | None
     rhythm: Rhythm
     variables: dict[str, Any]
+    date_variable: str | None
     dates: list[dt.datetime]
 
     @property
     def fingerprint(self) -> str:
         """Stands for everything that decides which runs there will be."""
         schedule_id = self.schedule.id if self.schedule else None
-        what = (schedule_id, self.rhythm, self.variables, self.dates[0], self.dates[-1], len(self.dates))
+        dated = (self.date_variable,) if self.date_variable else ()
+        what = (schedule_id, self.rhythm, self.variables, self.dates[0], self.dates[-1], len(self.dates), *dated)
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
     def preview(self) -> BackfillPreview:
@@ -76,13 +79,14 @@ class Backfills:
         schedule = await self._schedule(pipeline_id, new.schedule_id)
         inherited = msgspec.json.decode(schedule.variables, type=dict[str, Any]) if schedule else {}
         variables = inherited | new.variables
-        params.check(variables, pipeline)
+        params.check(variables | ({new.date_variable: _SOME_DATE} if new.date_variable else {}), pipeline)
+        variables.pop(new.date_variable or "", None)
         rhythm = rhythm_of(new, schedule)
         dates = await asyncio.to_thread(list_dates, new, rhythm)
         if skipping:
             states = await runs.states_of_dates(self._db, pipeline_id, dates)
             dates = [date for date in dates if states.get(date) not in skipping]
-        return Plan(pipeline, schedule, rhythm, variables, dates)
+        return Plan(pipeline, schedule, rhythm, variables, new.date_variable, dates)
 
     async def create(self, plan: Plan, new: NewBackfill, caller: Caller) -> tuple[Backfill, bool]:
         """Write a backfill with its runs; the other result is False when it was there already."""
@@ -94,6 +98,7 @@ class Backfills:
             every=new.every,
             timezone=plan.rhythm.timezone,
             variables=msgspec.json.encode(plan.variables),
+            date_variable=plan.date_variable,
             max_active_runs=new.max_active_runs,
             run_ids=[new_id() for _ in plan.dates],
             dates=plan.dates,
@@ -113,6 +118,10 @@ class Backfills:
     async def find(self, key: str) -> uuid.UUID:
         """Resolve an id or number; raises NotFound."""
         return await backfills.find_id(self._db, key)
+
+    async def run_ids(self, backfill_id: uuid.UUID) -> list[uuid.UUID]:
+        """List the runs of a backfill in the order of their dates."""
+        return await backfills.run_ids(self._db, backfill_id)
 
     async def numbers(self, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
         """Read the numbers of these backfills."""

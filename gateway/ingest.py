@@ -51,10 +51,11 @@ Commit = Callable[[Delivery, float | None], Awaitable[Receipt]]
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge.
 
-    Without a `schedule` the token alone says which one is meant.
+    Without a `schedule` the token alone says which one is meant; it has to be one of `pipeline_id`, if that is given.
     """
 
     schedule: str | None
+    pipeline_id: str | None = None
     token: str
     headers: dict[str, str]
     read_body: ReadBody
@@ -63,6 +64,11 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     is_dry_run: bool = False
     unwrap: Unwrap | None = None
+
+    def is_for(self, gate: Gate) -> bool:
+        """Say whether what was called belongs to the schedule behind the token."""
+        named = self.schedule in (None, str(gate.schedule_id), str(gate.number))
+        return named and self.pipeline_id in (None, gate.pipeline_id)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +153,7 @@ class Ingest:
         if not credentials.could_be_token(arrival.token):
             raise NotFound(NO_SUCH_HOOK)
         gate = await self._registry.gate(credentials.digest(arrival.token))
-        if gate is None or arrival.schedule not in (None, str(gate.schedule_id), str(gate.number)):
+        if gate is None or not arrival.is_for(gate):
             raise NotFound(NO_SUCH_HOOK)
         return gate
 
@@ -271,7 +277,7 @@ class Ingest:
     async def _find_link(self, arrival: Arrival) -> LinkGate:
         link_id = self._signer.read(arrival.token) if self._signer else None
         link = await links.gate(self._db, link_id) if link_id is not None else None
-        if link is None or arrival.schedule not in (None, str(link.schedule_id), str(link.number)):
+        if link is None or not arrival.is_for(link):
             raise NotFound(NO_SUCH_HOOK)
         return link
 

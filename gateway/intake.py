@@ -31,7 +31,7 @@ from schemas.states import OnPaused, Verdict, VerificationMode
 EXPLAINED_ITEMS = 10
 PAUSED = "the schedule is paused"
 _SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api[-_]?key|credential")
-_OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
+_OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}|whk_[0-9a-f]{48}")
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/|/api/pipeline_schedules/[^/\s]+/pipeline_runs/|/api/runs/)[^\s/?#]+")
 _ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
 _NOT_WRAPPED = Unwrapped()
@@ -348,7 +348,7 @@ def keep_query(query: Mapping[str, str]) -> str:
 
 def _without_ours(value: str) -> str:
     """Mask our own tokens and links in a header, where a Referer or a proxy may have put them."""
-    if TOKEN_PREFIX in value:
+    if TOKEN_PREFIX in value or "whk_" in value:
         value = _OUR_TOKEN.sub(MASK, value)
     return _OUR_HOOK.sub(rf"\1{MASK}", value) if "/" in value else value
 

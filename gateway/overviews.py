@@ -42,7 +42,6 @@ class Overviews:
 
     async def dashboard(self) -> Dashboard:
         """Read everything that a first look at an installation wants to know."""
-        hour = _now().replace(minute=0, second=0, microsecond=0)
         trend = await self._days(TREND_DAYS, None)
         queue = await overviews.queue(self._db)
         return Dashboard(
@@ -51,13 +50,18 @@ class Overviews:
             oldest_queued_at=queue.oldest_queued_at,
             runs_today=trend[-1].total,
             runs_yesterday=trend[-2].total,
-            success_rate=_success_rate(await tallies.hours(self._db, hour - dt.timedelta(hours=23))),
+            success_rate=_success_rate(await self.last_hours()),
             rejected_today=await overviews.count_rejected(self._db, _midnight(trend[-1].date)),
             last_failures=await overviews.last_failures(self._db, limit=FAILURES),
             trend=trend,
             top_failing=await tallies.failing(self._db, _midnight(trend[0].date), limit=TOP_FAILING),
             next_fires=await overviews.next_fires(self._db, limit=NEXT_FIRES),
         )
+
+    async def last_hours(self) -> list[Hour]:
+        """Count the runs of each of the last 24 hours that has any, by their state now; the last is not over."""
+        hour = _now().replace(minute=0, second=0, microsecond=0)
+        return await tallies.hours(self._db, hour - dt.timedelta(hours=23))
 
     async def totals(self, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
         """Count the runs of each of these pipelines by their state; those that were deleted may still count."""

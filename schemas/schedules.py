@@ -261,7 +261,8 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ImportedToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /v1/schedules/{id}/tokens/imported`: the SHA-256, in hex, of a token that a sender already has.
 
-    `hint` is what people recognise it by, its last characters. The token is 32 hexadecimal digits in lower case.
+    `hint` is what people recognise it by, its last characters. The token is 32 hexadecimal digits in lower case (Mage),
+    or 48 after `whk_` (Brokoli).
     """
 
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]

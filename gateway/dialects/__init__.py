@@ -3,6 +3,9 @@
 A dialect serves another product's HTTP API unchanged over the same core. Its folder holds `wire.py` (the product's own
 structures, and pure functions from and to ours), `routes.py` (thin handlers), `errors.py` (its envelopes), and in its
 `__init__.py` a `dialect = Dialect(...)`. It also needs a folder of golden exchanges under `tests/fixtures/dialects/`.
+
+The guard of a WebSocket is `opt={"guard": needs(...)}`, and its handler calls it: only there a refusal can be answered
+over HTTP, in the dialect's own shape.
 """
 
 import importlib
@@ -94,7 +97,8 @@ def routes(dialect: Dialect) -> list[Route]:
 
 def _routes(dialect: Dialect) -> Iterator[Route]:
     for handler in dialect.handlers:
-        role = next((guard.role for guard in handler.guards or () if isinstance(guard, Guard)), None)
+        guards = (*(handler.guards or ()), handler.opt.get("guard"))
+        role = next((guard.role for guard in guards if isinstance(guard, Guard)), None)
         methods = handler.http_methods if isinstance(handler, HTTPRouteHandler) else {"WEBSOCKET"}
         summary = (handler.fn.__doc__ or "").partition("\n")[0]
         for path in handler.paths:

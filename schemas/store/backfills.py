@@ -30,6 +30,7 @@ async def create(db: Db, planned: PlannedBackfill) -> uuid.UUID | None:
         planned.max_active_runs,
         planned.run_ids,
         planned.dates,
+        planned.date_variable,
     )
     return created
 
@@ -46,6 +47,11 @@ async def find_id(db: Db, key: str) -> uuid.UUID:
     if backfill_id is None:
         raise NotFound(f"There is no backfill {key}.")
     return backfill_id
+
+
+async def run_ids(db: Db, backfill_id: uuid.UUID) -> list[uuid.UUID]:
+    """List the runs of a backfill in the order of their dates."""
+    return [row["id"] for row in await db.fetch(SQL["run_ids"], backfill_id)]
 
 
 async def numbers(db: Db, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:

@@ -1,14 +1,19 @@
 -- name: create
--- A backfill with all its runs, in one commit; nothing when this key was used for the pipeline before.
+-- A backfill with all its runs, in one commit; nothing when this key was used for the pipeline before. The variables, whose
+-- text the gateway wrote, may hold what jsonb does not: the date of each run ($13 is its name) is put behind the others.
 WITH backfill AS (
     INSERT INTO backfills (id, pipeline_id, schedule_id, key, start_at, end_at, every, timezone, variables,
                            max_active_runs, total)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, cardinality($11::uuid[]))
     ON CONFLICT (pipeline_id, key) DO NOTHING
-    RETURNING id, pipeline_id, schedule_id, variables
+    RETURNING id, pipeline_id, schedule_id, variables, timezone
 ), run AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, variables, logical_date, origin, backfill_id, queue)
-    SELECT t.run_id, b.pipeline_id, b.schedule_id, b.variables, t.logical_date, 'backfill', b.id, p.queue
+    SELECT t.run_id, b.pipeline_id, b.schedule_id,
+           CASE WHEN $13::text IS NULL THEN b.variables
+                ELSE format('%s%s:"%s"}', CASE b.variables::text WHEN '{}' THEN '{' ELSE left(b.variables::text, -1) || ',' END,
+                            to_json($13::text), to_char(t.logical_date AT TIME ZONE b.timezone, 'YYYY-MM-DD'))::json END,
+           t.logical_date, 'backfill', b.id, p.queue
     FROM backfill b
     JOIN pipelines p ON p.id = b.pipeline_id
     CROSS JOIN unnest($11::uuid[], $12::timestamptz[]) AS t (run_id, logical_date)
@@ -21,6 +26,9 @@ SELECT id FROM backfill
 
 -- name: by_key
 SELECT id FROM backfills WHERE pipeline_id = $1 AND key = $2
+
+-- name: run_ids
+SELECT id FROM runs WHERE backfill_id = $1 ORDER BY logical_date, id
 
 -- name: numbers
 SELECT id, number FROM backfills WHERE id = ANY ($1::uuid[])
