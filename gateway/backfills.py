@@ -8,6 +8,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from schemas.changes import Channels
 from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.ids import new_id
 from schemas.keys import Caller
-from schemas.pages import Page
+from schemas.pages import Counted, Page, Span
 from schemas.pipelines import Pipeline
 from schemas.queue import Doorbell, Ring
 from schemas.schedules import Schedule
@@ -34,7 +35,7 @@ MOST_TOLD = 1000  # of the runs that a cancelled backfill ends; who watches anot
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a request comes to."""
+    """What a request comes to; there are no `dates` only when all were skipped, and then nothing can be created."""
 
     pipeline: Pipeline
     schedule: Schedule | None
@@ -63,8 +64,11 @@ class Backfills:
         self._doorbell = doorbell
         self._channels = channels
 
-    async def plan(self, pipeline_id: str, new: NewBackfill) -> Plan:
-        """Find out what a request comes to; raises NotFound, Invalid, or Conflict when the pipeline cannot run now."""
+    async def plan(self, pipeline_id: str, new: NewBackfill, *, skipping: Container[RunState] = ()) -> Plan:
+        """Find out what a request comes to; dates whose newest run is in a state of `skipping` are left out.
+
+        Raises NotFound, Invalid, or Conflict when the pipeline cannot run now.
+        """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
@@ -75,6 +79,9 @@ class Backfills:
         params.check(variables, pipeline)
         rhythm = rhythm_of(new, schedule)
         dates = await asyncio.to_thread(list_dates, new, rhythm)
+        if skipping:
+            states = await runs.states_of_dates(self._db, pipeline_id, dates)
+            dates = [date for date in dates if states.get(date) not in skipping]
         return Plan(pipeline, schedule, rhythm, variables, dates)
 
     async def create(self, plan: Plan, new: NewBackfill, caller: Caller) -> tuple[Backfill, bool]:
@@ -116,6 +123,10 @@ class Backfills:
         return await backfills.list_page(
             self._db, page.before_id, pipeline_id=pipeline_id, state=state, limit=page.limit + 1
         )
+
+    async def list_span(self, span: Span, *, pipeline_id: str | None, oldest_first: bool = False) -> Counted[Backfill]:
+        """Read a part of the backfills, the newest first, and how many there are."""
+        return await backfills.list_span(self._db, span, pipeline_id=pipeline_id, oldest_first=oldest_first)
 
     async def set_paused(self, key: str, caller: Caller, *, is_paused: bool) -> Backfill:
         """Let no further run begin, or let them begin again; raises NotFound, or Conflict when it is cancelled."""

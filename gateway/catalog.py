@@ -15,7 +15,7 @@ from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
 from schemas.keys import Caller, Key, NewKey, ShownKey
 from schemas.pages import Counted, Page, Span
-from schemas.pipelines import Pipeline, PipelinePatch
+from schemas.pipelines import Pipeline, PipelineFilter, PipelinePatch
 from schemas.schedules import (
     Link,
     NewLink,
@@ -57,9 +57,16 @@ class Catalog:
         """Read one pipeline; raises NotFound."""
         return (await pipelines.get(self._db, pipeline_id)).masked()
 
-    async def span_pipelines(self, span: Span, *, q: str | None = None) -> Counted[Pipeline]:
+    async def span_pipelines(
+        self,
+        span: Span,
+        *,
+        q: str | None = None,
+        which: PipelineFilter | None = None,
+        backwards: bool = False,
+    ) -> Counted[Pipeline]:
         """Read a part of the pipelines by id, and how many there are."""
-        found = await pipelines.list_span(self._db, span, q=q)
+        found = await pipelines.list_span(self._db, span, q=q, which=which or PipelineFilter(), backwards=backwards)
         return Counted([pipeline.masked() for pipeline in found.items], found.total)
 
     async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:

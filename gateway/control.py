@@ -1,7 +1,8 @@
-"""What people do to runs that exist: cancel, resume, rerun, mark. Each deed is written down in its own transaction."""
+"""What people do to runs that exist: cancel, resume, rerun, mark, delete. Each deed is written down with it, as one."""
 
 from collections.abc import Container
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -9,10 +10,10 @@ from gateway import params
 from gateway.runs import Runs, refuse_if_paused
 from schemas.audit import Action
 from schemas.changes import Channels
-from schemas.errors import Conflict
+from schemas.errors import Conflict, NotFound
 from schemas.keys import Caller
 from schemas.queue import Doorbell, Ring
-from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunRow
+from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunName, RunRow
 from schemas.states import TERMINAL_RUN_STATES, RunState
 from schemas.store import audit, control, pipelines, runs
 from schemas.store.db import Database
@@ -100,6 +101,45 @@ class Control:
             await self._doorbell.announce(self._channels.cancel, [run_id])
         self._doorbell.tell([run_id])
         return await self._runs.get(key)
+
+    async def requeue(self, run: Run, caller: Caller, *, is_whole: bool, note: str | None) -> Run:
+        """Begin a run anew, as products do that know it by its old name: `Runs.named` finds the new one there.
+
+        Whole, or where it failed; one that is queued, or has nothing that failed, stays as it is. Raises Conflict while
+        it executes, and what `resume` and `rerun` raise.
+        """
+        if run.state is RunState.QUEUED or (run.state is RunState.SUCCESS and not is_whole):
+            return run
+        note = run.note if note is None else note
+        if is_whole:
+            return await self.rerun(str(run.id), Repetition(note=note), caller)
+        return await self.resume(str(run.id), Resumption(note=note), caller)
+
+    async def annotate(self, run_id: UUID, note: str | None, caller: Caller) -> None:
+        """Write another note on a run, or none; raises NotFound."""
+        async with self._db.transaction() as transaction:
+            if not await control.annotate(transaction, run_id, note):
+                raise NotFound(f"There is no run {run_id}.")
+            await audit.record(transaction, caller, Action.RUN_NOTE, f"run:{run_id}", {"note": note})
+
+    async def delete(self, name: RunName, caller: Caller) -> None:
+        """Delete a run and all that repeat it, with their logs and outputs; what is queued is cancelled first.
+
+        Raises NotFound, or Conflict while one of them executes.
+        """
+        async with self._db.transaction() as transaction:
+            states = await control.lock_repetitions(transaction, name.first_id)
+            if RunState.RUNNING in states.values():
+                raise Conflict(f"Run {name.name} executes: cancel it first.", state=RunState.RUNNING)
+            cancelled = await runs.cancel_all(
+                transaction, [run_id for run_id in states if not states[run_id].is_terminal]
+            )
+            deleted = await control.delete(transaction, list(states))
+            if not deleted:
+                raise NotFound(f"There is no run {name.name}.")
+            details = {"name": name.name, "runs": deleted}
+            await audit.record(transaction, caller, Action.RUN_DELETE, f"run:{name.first_id}", details)
+        self._doorbell.tell(list(cancelled))
 
     async def _begin(self, old: RunRow, ring: Ring | None) -> Run:
         if ring is None:

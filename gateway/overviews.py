@@ -7,7 +7,7 @@ from typing import Literal
 
 from gateway import delivery_ids, lineage
 from gateway.urls import Urls
-from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, System
+from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, RunnerState, RunTotals, System
 from schemas.queue import Doorbell
 from schemas.store import lineage as relations
 from schemas.store import overviews, pipelines, runs, search, tallies
@@ -58,6 +58,14 @@ class Overviews:
             top_failing=await tallies.failing(self._db, _midnight(trend[0].date), limit=TOP_FAILING),
             next_fires=await overviews.next_fires(self._db, limit=NEXT_FIRES),
         )
+
+    async def totals(self, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
+        """Count the runs of each of these pipelines by their state; those that were deleted may still count."""
+        return await tallies.totals(self._db, pipeline_ids)
+
+    async def runners(self) -> list[RunnerState]:
+        """Read the runners that are registered."""
+        return await overviews.runners(self._db)
 
     async def lineage(self, *, pipeline_id: str | None) -> Lineage:
         """Draw schedules, pipelines, blocks and datasets, all or what hangs together with one; raises NotFound."""

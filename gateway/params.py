@@ -39,6 +39,33 @@ def _validator(schema: bytes) -> Any:
     return jsonschema_rs.validator_for(msgspec.json.decode(schema))
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """The first thing wrong with variables: of which variable, by which rule of which schema; a name is "" for all."""
+
+    name: str
+    message: str
+    rule: str
+    schema: Any
+    given: Any
+
+
+def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None:
+    """Find what `check` refuses, in more detail, for products that tell it."""
+    if pipeline.params_schema is None:
+        return None
+    for error in _validator(msgspec.json.encode(pipeline.params_schema)).iter_errors(variables):
+        *path, rule = error.schema_path
+        schema: Any = pipeline.params_schema
+        for step in path:
+            schema = schema[step]
+        if rule == "required":
+            missing = next(name for name in schema["required"] if name not in variables)
+            return Fault(missing, "No value passed", rule, None, None)
+        name = str(error.instance_path[0]) if error.instance_path else ""
+        return Fault(name, error.message[:LONGEST_MESSAGE], str(rule), schema, error.instance)
+    return None
+
+
 def _describe(error: jsonschema_rs.ValidationError) -> FieldError:
     steps = ("variables", *map(str, error.instance_path))
     pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

@@ -16,6 +16,8 @@ class Action(StrEnum):
     RUN_RESUME = "run.resume"
     RUN_RERUN = "run.rerun"
     RUN_MARK = "run.mark"
+    RUN_NOTE = "run.note"
+    RUN_DELETE = "run.delete"
     BACKFILL_CREATE = "backfill.create"
     BACKFILL_PAUSE = "backfill.pause"
     BACKFILL_UNPAUSE = "backfill.unpause"

@@ -7,6 +7,7 @@ import msgspec
 from schemas.backfills import Backfill, PlannedBackfill
 from schemas.errors import NotFound
 from schemas.ids import id_or_number
+from schemas.pages import MOST_COUNTED, Counted, Span
 from schemas.store.db import Db, queries
 
 SQL = queries("backfills")
@@ -60,6 +61,13 @@ async def list_page(
     """Read the newest backfills before the cursor `before`."""
     rows = await db.fetch(SQL["page"], before, pipeline_id, state, limit)
     return [msgspec.convert(row, Backfill) for row in rows]
+
+
+async def list_span(db: Db, span: Span, *, pipeline_id: str | None, oldest_first: bool) -> Counted[Backfill]:
+    """Read a part of the backfills, the newest first, and how many there are."""
+    rows = await db.fetch(SQL["span"], pipeline_id, span.offset, span.limit, oldest_first)
+    total = await db.fetchval(SQL["count"], pipeline_id, MOST_COUNTED)
+    return Counted([msgspec.convert(row, Backfill) for row in rows], total)
 
 
 async def set_paused(db: Db, backfill_id: uuid.UUID, *, is_paused: bool) -> bool:

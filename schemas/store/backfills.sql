@@ -33,6 +33,18 @@ WHERE ($1::uuid IS NULL OR id < $1) AND ($2::text IS NULL OR pipeline_id = $2) A
 ORDER BY id DESC
 LIMIT $4
 
+-- name: span -> Backfill
+-- A part of the backfills of a pipeline, the newest first or ($4) the oldest, with their progress.
+SELECT * FROM backfills_now
+WHERE $1::text IS NULL OR pipeline_id = $1
+ORDER BY CASE WHEN $4::boolean THEN id END, id DESC
+OFFSET $2
+LIMIT $3
+
+-- name: count
+-- How many a pipeline has; more than $2 are not counted.
+SELECT count(*) FROM (SELECT 1 FROM backfills WHERE $1::text IS NULL OR pipeline_id = $1 LIMIT $2) found
+
 -- name: exists
 SELECT id FROM backfills WHERE id = $1::uuid OR number = $2::bigint
 

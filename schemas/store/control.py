@@ -1,6 +1,7 @@
 """The table `runs`, as people overrule it: going on with a run that ended, repeating it, saying what became of it."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -47,3 +48,18 @@ async def mark(
     if row is None or await transaction.fetchval(SQL["mark"], run_id, state, why, note) is None:
         return None
     return RunState(row["state"])
+
+
+async def annotate(db: Db, run_id: uuid.UUID, note: str | None) -> bool:
+    """Write another note on a run, or none; False when the run is gone."""
+    return await db.fetchval(SQL["annotate"], run_id, note) is not None
+
+
+async def lock_repetitions(transaction: Db, first_id: uuid.UUID) -> dict[uuid.UUID, RunState]:
+    """Find a run and all that repeat it, which nobody else changes until the transaction ends."""
+    return {row["id"]: RunState(row["state"]) for row in await transaction.fetch(SQL["lock_repetitions"], first_id)}
+
+
+async def delete(transaction: Db, run_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Delete those of these runs that have ended, and return which they were."""
+    return [row["id"] for row in await transaction.fetch(SQL["delete"], run_ids)]

@@ -32,9 +32,9 @@ WITH RECURSIVE old AS MATERIALIZED (
     WHERE b.state IN ('success', 'skipped') AND NOT EXISTS (SELECT 1 FROM stale WHERE stale.block_id = b.block_id)
 ), run AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, note, origin,
-                      parent_id, queue, callback_url, wants_callback, seq)
-    SELECT $2, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, $3, 'resume', id, queue,
-           callback_url, wants_callback, 1 + (SELECT count(*) FROM done)
+                      parent_id, first_id, queue, callback_url, wants_callback, seq)
+    SELECT $2, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, $3, 'resume', id,
+           coalesce(first_id, id), queue, callback_url, wants_callback, 1 + (SELECT count(*) FROM done)
     FROM old
     ON CONFLICT (parent_id) WHERE origin = 'resume' AND state IN ('queued', 'running') DO NOTHING
     RETURNING id, coalesce(schedule_id::text, pipeline_id) AS lane, queue
@@ -69,9 +69,9 @@ SELECT id FROM runs WHERE parent_id = $1 AND origin = 'resume' AND state IN ('qu
 -- A new run of the newest version of the pipeline, from its first block, for the same event.
 WITH run AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, logical_date, note, origin,
-                      parent_id, queue, callback_url, wants_callback)
-    SELECT $2, p.id, o.schedule_id, o.event_id, o.item, o.event_item, $3, o.logical_date, $4, 'rerun', o.id, p.queue,
-           o.callback_url, o.wants_callback
+                      parent_id, first_id, queue, callback_url, wants_callback)
+    SELECT $2, p.id, o.schedule_id, o.event_id, o.item, o.event_item, $3, o.logical_date, $4, 'rerun', o.id,
+           coalesce(o.first_id, o.id), p.queue, o.callback_url, o.wants_callback
     FROM runs o
     JOIN pipelines p ON p.id = o.pipeline_id
     WHERE o.id = $1 AND o.state IN ('success', 'failed', 'cancelled')
@@ -108,3 +108,35 @@ WITH open AS MATERIALIZED (
     JOIN open ON open.run_id = marked.id
 )
 SELECT id FROM marked
+
+-- name: annotate
+-- A person writes another note on a run, or none.
+UPDATE runs SET note = $2 WHERE id = $1 RETURNING id
+
+-- name: lock_repetitions
+-- A run and all that repeat it, for whoever deletes them.
+SELECT id, state FROM runs WHERE id = $1 OR first_id = $1 ORDER BY id FOR UPDATE
+
+-- name: delete
+-- Delete runs that have ended with everything that hangs on them. Their changes stay until a purge: who watches is told of
+-- the end.
+WITH deleted AS (
+    DELETE FROM runs WHERE id = ANY ($1::uuid[]) AND finished_at IS NOT NULL RETURNING id, epoch
+), blocks AS (
+    DELETE FROM block_runs b USING deleted WHERE b.run_id = deleted.id
+), outputs AS (
+    DELETE FROM block_outputs o USING deleted WHERE o.run_id = deleted.id RETURNING o.run_id, o.object
+), discarded AS (
+    INSERT INTO discarded_runs (run_id)
+    SELECT run_id FROM outputs WHERE object IS NOT NULL
+    UNION
+    SELECT id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
+    ON CONFLICT DO NOTHING
+), lines AS (
+    DELETE FROM logs l USING deleted WHERE l.run_id = deleted.id
+), told AS (
+    DELETE FROM callbacks c USING deleted WHERE c.run_id = deleted.id
+), waited AS (
+    DELETE FROM signals s USING deleted WHERE s.run_id = deleted.id
+)
+SELECT id FROM deleted
