@@ -1,4 +1,7 @@
-"""What people do to runs that exist: cancel, resume, rerun, mark, delete. Each deed is written down with it, as one."""
+"""What people do to runs that exist: cancel, resume, rerun, mark, annotate, delete.
+
+Each deed is written down in its own transaction.
+"""
 
 from collections.abc import Container
 from typing import Any

@@ -1,6 +1,6 @@
 """Are these variables what the pipeline's params say? Asked before a run exists, by the published JSON Schema."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -53,17 +53,26 @@ def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None
     """Find what `check` refuses, in more detail, for products that tell it."""
     if pipeline.params_schema is None:
         return None
-    for error in _validator(msgspec.json.encode(pipeline.params_schema)).iter_errors(variables):
-        *path, rule = error.schema_path
-        schema: Any = pipeline.params_schema
-        for step in path:
+    error = next(_validator(msgspec.json.encode(pipeline.params_schema)).iter_errors(variables), None)
+    if error is None:
+        return None
+    *path, rule = error.schema_path
+    schema = _schema_at(pipeline.params_schema, path)
+    if rule == "required" and not error.instance_path and schema is not None:
+        missing = next((name for name in schema["required"] if name not in variables), "")
+        return Fault(missing, "No value passed", rule, None, None)
+    name = str(error.instance_path[0]) if error.instance_path else ""
+    return Fault(name, error.message[:LONGEST_MESSAGE], str(rule), schema, error.instance)
+
+
+def _schema_at(schema: Any, path: Iterable[str | int]) -> Any:
+    """Follow the steps to a part of a schema; None when they lead nowhere."""
+    for step in path:
+        try:
             schema = schema[step]
-        if rule == "required":
-            missing = next(name for name in schema["required"] if name not in variables)
-            return Fault(missing, "No value passed", rule, None, None)
-        name = str(error.instance_path[0]) if error.instance_path else ""
-        return Fault(name, error.message[:LONGEST_MESSAGE], str(rule), schema, error.instance)
-    return None
+        except (KeyError, IndexError, TypeError):
+            return None
+    return schema
 
 
 def _describe(error: jsonschema_rs.ValidationError) -> FieldError:

@@ -141,18 +141,20 @@ class Runs:
         There, to resume or rerun a run begins it anew under its old name. Raises NotFound.
         """
         run_id = await runs.newest_named(self._db, pipeline_id, key)
-        run = await self.get(str(run_id))
-        return (await self.name([run]))[0]
+        return await self.name(await self.get(str(run_id)))
 
     async def list_named(self, span: Span, which: RunFilter, order: Sequence[Sorting]) -> Counted[NamedRun]:
         """List runs as `list_span` does, but only the newest of those that repeat one another, with their names."""
         found = await self.list_span(span, msgspec.structs.replace(which, is_newest=True), order=order)
-        return Counted(await self.name(found.items), found.total)
+        names = await runs.names(self._db, [run.id for run in found.items])
+        return Counted([NamedRun(run, names[run.id]) for run in found.items if run.id in names], found.total)
 
-    async def name(self, shown: Sequence[Run]) -> list[NamedRun]:
-        """Find what these runs are known by; one that is gone meanwhile is left out."""
-        found = await runs.names(self._db, [run.id for run in shown])
-        return [NamedRun(run, found[run.id]) for run in shown if run.id in found]
+    async def name(self, run: Run) -> NamedRun:
+        """Find what a run is known by; raises NotFound when it is gone meanwhile."""
+        names = await runs.names(self._db, [run.id])
+        if run.id not in names:
+            raise NotFound(f"There is no run {run.id}.")
+        return NamedRun(run, names[run.id])
 
     async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
         """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""

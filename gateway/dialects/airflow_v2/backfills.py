@@ -135,7 +135,6 @@ async def _read(request: AnyRequest, core: Core) -> _Asked:
     given.flag("run_on_latest_version")
     conf, limit = given.mapping("dag_run_conf"), given.number("max_active_runs", default=10, least=1)
     behavior = given.choice("reprocess_behavior", Reprocess) or Reprocess.NONE
-    given.only(())
     given.refuse_wrong()
     if is_backwards:
         raise errors.not_served("The option run_backwards")

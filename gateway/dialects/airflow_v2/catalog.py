@@ -73,7 +73,6 @@ async def patch_dag(dag_id: FromPath[str], request: AnyRequest, core: TheCore, c
     given = await Fields.read(request, core.settings.body_limit)
     given.require("is_paused")
     is_paused = given.flag("is_paused")
-    given.only(("is_paused",))
     given.refuse_wrong()
     mask = Parameters(request).texts("update_mask")
     if mask not in ([], ["is_paused"]):

@@ -1,7 +1,7 @@
 """Bodies, read as Airflow's pydantic models read them: everything that is wrong is listed, in pydantic's words."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ NOTE_LIMIT = 1000
 
 
 class Fields:
-    """The members of a JSON object; the first look at `refuse_wrong` raises all that is wrong with them."""
+    """The members of a JSON object: each is asked for, and then `refuse_wrong` says all that is wrong at once."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
@@ -101,18 +101,12 @@ class Fields:
     def choice(self, name: str, kind: type[E]) -> E | None:
         """Read one of the words of an enum."""
         value = self._of(name, object, "enum", "")
-        if value is None or value in set(kind):
+        if value is None or (isinstance(value, str) and value in set(kind)):
             return None if value is None else kind(value)
         words = [f"'{word}'" for word in kind]
         expected = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
         self._wrong("enum", name, f"Input should be {expected}", value, ctx={"expected": expected})
         return None
-
-    def only(self, names: Collection[str]) -> None:
-        """Find fault with members that are none of these; without names, none of those that were read."""
-        for name, value in self._given.items():
-            if name not in names and name not in self._known:
-                self._faults.append(fault("extra_forbidden", ("body", name), "Extra inputs are not permitted", value))
 
     def wrong_together(self, message: str) -> None:
         """Find fault with how members go together."""
@@ -120,7 +114,10 @@ class Fields:
         self._faults.append(fault("value_error", ("body",), text, dict(self._given), ctx={"error": {}}))
 
     def refuse_wrong(self) -> None:
-        """Raise Refused with all that was found."""
+        """Raise Refused with all that was found, and with the members that nobody asked for."""
+        for name in self._given.keys() - self._known:
+            place, value = ("body", name), self._given[name]
+            self._faults.append(fault("extra_forbidden", place, "Extra inputs are not permitted", value))
         if self._faults:
             raise unprocessable(*self._faults)
 

@@ -95,7 +95,6 @@ async def list_dag_runs_batch(dag_id: FromPath[str], request: AnyRequest, core: 
     offset, limit = given.number("page_offset", default=0), given.number("page_limit", default=100)
     ranges = queries.ranges(given.moment)
     unserved = [name for name in queries.NOT_SERVED if given.has(name) and given.text(name) is not None]
-    given.only(())
     given.refuse_wrong()
     if unserved:
         raise errors.not_served(f"The filter {unserved[0]}")
@@ -131,7 +130,6 @@ async def patch_dag_run(
     """Say what became of a run, begin it anew (`queued`), or write a note."""
     given = await Fields.read(request, core.settings.body_limit)
     state, note = given.choice("state", NewState), given.text("note", most=NOTE_LIMIT)
-    given.only(())
     given.refuse_wrong()
     mask = Parameters(request).texts("update_mask")
     named = await find_run(core, dag_id, run_id)
@@ -152,7 +150,6 @@ async def clear_dag_run(
     dry_run, only_failed = given.flag("dry_run", default=True), given.flag("only_failed")
     only_new, _ = given.flag("only_new"), given.flag("run_on_latest_version")
     note = given.text("note", most=NOTE_LIMIT)
-    given.only(())
     given.refuse_wrong()
     if only_new:
         raise errors.not_served("The option only_new")
@@ -197,7 +194,7 @@ async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Calle
 
 
 async def _show(core: Core, run: Run) -> wire.DagRun:
-    return wire.show_run((await core.runs.name([run]))[0])
+    return wire.show_run(await core.runs.name(run))
 
 
 async def _lines(core: Core, run: Run, interval: float) -> AsyncGenerator[bytes]:

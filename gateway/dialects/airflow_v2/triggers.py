@@ -23,16 +23,6 @@ _PATTERNS = (
 )
 _WIDTH = 72
 _LENIENCE = dt.timedelta(minutes=1)  # for a client whose clock is ahead of ours
-_NAMES = (
-    "dag_run_id",
-    "data_interval_start",
-    "data_interval_end",
-    "logical_date",
-    "run_after",
-    "conf",
-    "note",
-    "partition_key",
-)
 
 
 def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
@@ -44,7 +34,6 @@ def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
     conf, logical_date, run_after = given.mapping("conf"), given.moment("logical_date"), given.moment("run_after")
     bounds = given.moment("data_interval_start"), given.moment("data_interval_end")
     partition_key = given.text("partition_key")
-    given.only(_NAMES)
     if (bounds[0] is None) != (bounds[1] is None):
         given.wrong_together(
             "Either both data_interval_start and data_interval_end must be provided or both must be None"
@@ -77,7 +66,7 @@ def of_wrong_params(variables: Mapping[str, Any], pipeline: Pipeline) -> Refused
     fault = params.find_fault(variables, pipeline)
     if fault is None:
         return None
-    message = f"Invalid input for param {fault.name}: {fault.message}"
+    message = f"Invalid input for param {fault.name}: {fault.message}".replace('"', "'")  # as Python writes texts
     if fault.schema is not None:
         schema, given = _block(fault.schema), _block(fault.given)
         message += f"\n\nFailed validating '{fault.rule}' in schema:\n{schema}\n\nOn instance:\n{given}"

@@ -149,11 +149,17 @@ class ShownBackfill(msgspec.Struct, frozen=True, kw_only=True):
     dag_display_name: str
 
 
+def run_id_of(named: NamedRun) -> str:
+    """Say by which dag_run_id a run is known: its name, or an id if that would not go into a path."""
+    name = named.name.name
+    return str(named.name.first_id) if "/" in name or name in (".", "..") else name
+
+
 def show_run(named: NamedRun) -> DagRun:
     """Show a run; what was cancelled has failed, since Airflow has no word for it."""
     run, origin = named.run, named.name.origin
     return DagRun(
-        dag_run_id=named.name.name,
+        dag_run_id=run_id_of(named),
         dag_id=run.pipeline_id,
         logical_date=run.logical_date,
         queued_at=run.created_at,
@@ -257,7 +263,7 @@ def _show_task(named: NamedRun, block_run: BlockRun, block: Block | None) -> Tas
         id=uuid.uuid5(_TASK_NAMESPACE, f"{run.id}/{block_run.block_id}/{map_index}"),
         task_id=block_run.block_id,
         dag_id=run.pipeline_id,
-        dag_run_id=named.name.name,
+        dag_run_id=run_id_of(named),
         map_index=map_index,
         logical_date=run.logical_date,
         run_after=run.created_at,

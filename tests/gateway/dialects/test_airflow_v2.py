@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
@@ -36,9 +37,9 @@ async def read(shared: Penstock, path: str) -> Any:
     return answer.json()
 
 
-async def states(shared: Penstock, dag_id: str, run_id: str) -> AsyncIterator[str]:
+async def states(shared: Penstock, dag_id: str, run_id: str, *, interval: float = 60) -> AsyncIterator[str]:
     """Read the lines of `wait`."""
-    path = runs_of(dag_id, run_id, "/wait?interval=60")
+    path = runs_of(dag_id, run_id, f"/wait?interval={interval}")
     async with shared.client.stream("GET", path, timeout=60) as answer:
         assert "content-type" not in answer.headers
         async for line in answer.aiter_lines():
@@ -93,6 +94,18 @@ async def test_waiting_tells_each_state_when_it_comes(shared: Penstock) -> None:
     assert told in (["queued", "running", "success"], ["running", "success"])
 
 
+async def test_waiting_tells_again_what_has_not_changed(shared: Penstock, paused: str) -> None:
+    run = await triggered(shared, paused)
+    waiting = states(shared, paused, run["dag_run_id"], interval=0.05)
+
+    assert [await anext(waiting) for _ in range(3)] == ["queued"] * 3
+
+    await shared.client.delete(runs_of(paused, run["dag_run_id"]))
+    while (state := await anext(waiting)) == "queued":
+        pass
+    assert state == "failed"
+
+
 async def test_waiting_for_a_queued_run_that_is_deleted_ends(shared: Penstock, paused: str) -> None:
     run = await triggered(shared, paused)
     waiting = states(shared, paused, run["dag_run_id"])
@@ -129,6 +142,16 @@ async def test_a_run_that_came_by_a_webhook_has_its_id_for_a_name(shared: Pensto
     assert (run["dag_run_id"], run["run_type"], run["triggered_by"]) == (run_id, "manual", "rest_api")
     listed = await read(shared, runs_of("quick", more=f"?order_by=-id&run_id_pattern={run_id}"))
     assert listed["dag_runs"] == [run]
+
+
+async def test_a_run_whose_key_fits_into_no_path_has_its_id_for_a_name(shared: Penstock, tmp_path: Path) -> None:
+    key = f"a/b {tmp_path.name}"
+    made = (await shared.client.post("/v1/pipelines/quick/runs", json={"run_key": key})).json()
+
+    found = await read(shared, runs_of("quick", more=f"?run_id_pattern={quote(key)}"))
+
+    assert [run["dag_run_id"] for run in found["dag_runs"]] == [made["id"]]
+    assert (await read(shared, runs_of("quick", made["id"])))["dag_run_id"] == made["id"]
 
 
 async def test_a_run_that_goes_on_elsewhere_keeps_its_name(shared: Penstock, tmp_path: Path) -> None:
