@@ -6,8 +6,8 @@ from gateway.dialects.airflow_v1.errors import titled
 
 
 def write(moment: dt.datetime) -> str:
-    """Write a moment with the offset of UTC, and with a fraction only if it has one."""
-    return moment.astimezone(dt.UTC).isoformat()
+    """Write a moment, which is in UTC as all of ours are, with a fraction only if it has one."""
+    return moment.isoformat()
 
 
 def write_if_any(moment: dt.datetime | None) -> str | None:
@@ -44,5 +44,5 @@ def _parse(text: str) -> dt.datetime:
 def _in_utc(moment: dt.datetime, text: str) -> dt.datetime:
     try:
         return moment.astimezone(dt.UTC)
-    except OverflowError:
+    except (OverflowError, ValueError):
         raise incorrect(f"Unable to parse string [{text}]") from None

@@ -87,10 +87,9 @@ def dag_not_found(dag_id: str) -> Refused:
     return titled("DAG not found", f"The DAG with dag_id: {dag_id} was not found", status=404)
 
 
-def run_not_found(dag_id: str, run_id: str) -> Refused:
+def run_not_found(dag_id: str, run_id: str, *, title: str = "DAGRun not found") -> Refused:
     """Say that a DAG has no such run."""
-    what = f"DAGRun with DAG ID: '{dag_id}' and DagRun ID: '{run_id}' not found"
-    return titled("DAGRun not found", what, status=404)
+    return titled(title, f"DAGRun with DAG ID: '{dag_id}' and DagRun ID: '{run_id}' not found", status=404)
 
 
 def run_missing(dag_id: str, run_id: str) -> Refused:

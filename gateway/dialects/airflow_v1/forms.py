@@ -32,10 +32,9 @@ class Form:
         kind = request.headers.get("content-type", "None").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Refused(f"Invalid Content-type ({kind}), expected JSON data", status=415)
-        raw = await read_json(request, msgspec.Raw, limit=limit, default=msgspec.Raw(b""))
-        if not bytes(raw):
+        given: Any = await read_json(request, Any, limit=limit, default=msgspec.UNSET)
+        if given is msgspec.UNSET:
             raise Refused("RequestBody is required")
-        given = msgspec.json.decode(raw)
         if not isinstance(given, dict):
             raise invalid(f"{_shown(given)} is not of type 'object'")
         for name in given:
@@ -88,9 +87,11 @@ class Form:
                 raise invalid(f"{_shown(value)} is not of type 'string'", f"{name}.{place}")
         return found
 
-    def moment(self, name: str) -> dt.datetime | None:
+    def moment(self, name: str, *, may_be_null: bool = False) -> dt.datetime | None:
         """Read a date with its offset."""
         if self.is_null(name):
+            if may_be_null:
+                return None
             raise dates.incorrect("parse() argument must be str, not None")
         text = self.text(name)
         return None if text is None else dates.read_zoned(text)

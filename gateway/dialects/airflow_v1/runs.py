@@ -104,7 +104,7 @@ async def delete_dag_run(dag_id: FromPath[str], run_id: FromPath[str], core: The
     try:
         named = await core.runs.named(dag_id, run_id)
     except NotFound:
-        raise Refused(str(errors.run_not_found(dag_id, run_id).message), status=404) from None
+        raise errors.run_not_found(dag_id, run_id, title="Not Found") from None
     try:
         await core.control.delete(named.name, caller)
     except Conflict:

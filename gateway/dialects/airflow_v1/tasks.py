@@ -48,7 +48,7 @@ async def list_task_instances(
     """List the blocks of a run in their order; of mapped ones the items."""
     asked = Query(request, _FILTERS)
     if ALL in (dag_id, run_id):
-        raise errors.not_served("The list of the task instances of several runs: name them in a batch, which")
+        raise errors.not_served("A list of task instances of several runs that a batch does not name")
     try:
         named, found = await _read(core, dag_id, run_id)
     except NotFound:
@@ -155,7 +155,7 @@ async def get_log(
         return _say(f"Error fetching the logs. Try number {attempt} is invalid.", wants_json=wants_json)
     pages = log_pages.pages(core, named.run, (task_id, one.map_index, attempt), after if wants_json else 0)
     if not wants_json:
-        return Stream(_as_text(pages), media_type="text/plain; charset=utf-8")
+        return Stream(_as_text(pages), media_type="text/plain")
     part = await log_pages.first_of(pages, is_full=bool(asked.flag("full_content")))
     token = log_pages.to_cursor(part.lines[-1].seq if part.lines else after)
     return Response(wire.LogPage(_python_text(_text(part.lines)), token))
@@ -164,7 +164,7 @@ async def get_log(
 def _say(text: str, *, wants_json: bool) -> Response[wire.LogPage] | Response[str]:
     if wants_json:
         return Response(wire.LogPage(_python_text(text), log_pages.to_cursor(0)))
-    return Response(f"{wire.HOST}\n{text}\n", media_type="text/plain; charset=utf-8")
+    return Response(f"{wire.HOST}\n{text}\n", media_type="text/plain")
 
 
 def _python_text(text: str) -> str:

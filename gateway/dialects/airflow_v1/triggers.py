@@ -26,8 +26,8 @@ def read_trigger(form: Form) -> Trigger:
     """
     conf, note, run_id = form.mapping("conf"), form.text("note", most=NOTE_LIMIT), _read_run_id(form)
     date = _read_date(form)
-    bounds = form.moment("data_interval_start"), form.moment("data_interval_end")
-    if (bounds[0] is None) != (bounds[1] is None):
+    start, end = (form.moment(f"data_interval_{bound}", may_be_null=True) for bound in ("start", "end"))
+    if (start is None) != (end is None):
         raise of_field("_schema", _HALF_AN_INTERVAL)
     if run_id is None and date is not None:
         run_id = f"manual__{dates.write(date)}"
