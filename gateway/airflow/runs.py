@@ -4,11 +4,14 @@ import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from gateway.airflow.words import RUN_STATES, NewState
 from gateway.core import Core
 from gateway.errors import Refused
 from schemas.keys import Caller
-from schemas.runs import Mark, NamedRun, RunOrder, Sorting
+from schemas.runs import Mark, NamedRun, Run, RunOrder, Sorting
+from schemas.states import RunState
 
 Moment = Callable[[str], dt.datetime | None]
 _LAST = dt.datetime(9999, 12, 1, tzinfo=dt.UTC)
@@ -58,6 +61,11 @@ def ranges(moment: Moment, names: Mapping[str, str]) -> dict[str, Any]:
         found[f"{ours}_after"] = max(starts, default=None)
         found[f"{ours}_before"] = min(ends, default=None)
     return found
+
+
+def as_made(run: Run) -> Run:
+    """Show a new run as it was when it was made: Airflow always answers `queued`, however soon it begins."""
+    return msgspec.structs.replace(run, state=RunState.QUEUED, started_at=None, finished_at=None)
 
 
 async def set_state(core: Core, named: NamedRun, state: NewState, caller: Caller) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from litestar import delete, get, patch, post
 from litestar.params import FromPath
 
-from gateway.airflow.runs import ranges, run_order, set_state
+from gateway.airflow.runs import as_made, ranges, run_order, set_state
 from gateway.airflow.standings import standings
 from gateway.airflow.triggers import of_wrong_params
 from gateway.airflow.words import NOTE_LIMIT, OUR_STATES, DagRunState, NewState
@@ -59,7 +59,7 @@ async def post_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheCore
         raise of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise await triggers.of_conflict(core, error, pipeline, trigger) from None
-    return wire.show_run(await core.runs.name(run))
+    return wire.show_run(await core.runs.name(as_made(run)))
 
 
 @get(_RUNS, guards=[may(Role.VIEWER)])
@@ -147,7 +147,7 @@ async def clear_dag_run(
     if is_dry:
         return wire.References([wire.refer(named, standing) for standing in standings(named.run, {})])
     run = await core.control.requeue(named.run, caller, is_whole=True, note=None)
-    return wire.show_run(await core.runs.name(run))
+    return wire.show_run(await core.runs.name(as_made(run)))
 
 
 async def find_run(core: Core, dag_id: str, run_id: str) -> NamedRun:

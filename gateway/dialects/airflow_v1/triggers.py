@@ -16,6 +16,7 @@ from schemas.runs import RUN_KEY_LIMIT, Trigger
 NAMES = ("dag_run_id", "logical_date", "execution_date", "data_interval_start", "data_interval_end", "conf", "note")
 READ_ONLY = ("dag_id", "start_date", "end_date", "last_scheduling_decision", "run_type", "state", "external_trigger")
 _RESERVED = ("backfill", "scheduled", "dataset_triggered")
+_YEARS = (2, 9998)  # the first and the last moment of all are infinite to Postgres
 _HALF_AN_INTERVAL = "Both 'data_interval_start' and 'data_interval_end' must be specified together"
 
 
@@ -28,7 +29,8 @@ def read_trigger(form: Form) -> Trigger:
     date = _read_date(form)
     start, end = (form.moment(f"data_interval_{bound}", may_be_null=True) for bound in ("start", "end"))
     if (start is None) != (end is None):
-        raise of_field("_schema", _HALF_AN_INTERVAL)
+        raise of_field("_schema", _YEARS = (2, 9998)  # the first and the last moment of all are infinite to Postgres
+_HALF_AN_INTERVAL)
     if run_id is None and date is not None:
         run_id = f"manual__{dates.write(date)}"
     return Trigger(variables=conf, logical_date=date, run_key=run_id, note=note or None)
@@ -68,4 +70,7 @@ def _read_date(form: Form) -> dt.datetime | None:
     if None not in found.values() and len(set(found.values())) > 1:
         detail = f"{found['logical_date']!r} != {found['execution_date']!r}"
         raise titled("logical_date conflicts with execution_date", detail)
-    return form.moment("logical_date") or form.moment("execution_date")
+    date = form.moment("logical_date") or form.moment("execution_date")
+    if date is not None and not _YEARS[0] <= date.year <= _YEARS[1]:
+        raise dates.incorrect(f"A logical date lies between the years {_YEARS[0]} and {_YEARS[1]}")
+    return date

@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 
 from gateway.airflow.log_pages import to_cursor
 from gateway.airflow.pipelines import blocks_of
-from gateway.airflow.runs import ranges, run_order, set_state
+from gateway.airflow.runs import as_made, ranges, run_order, set_state
 from gateway.airflow.triggers import of_wrong_params
 from gateway.airflow.words import NOT_SUCCEEDED, NOTE_LIMIT, RUN_STATES, NewState
 from gateway.core import Core
@@ -57,7 +57,7 @@ async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheC
         raise of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise triggers.of_conflict(error, pipeline, trigger) from None
-    return await _show(core, run)
+    return await _show(core, as_made(run))
 
 
 @get("/api/v2/dags/{dag_id:str}/dagRuns", guards=[may(Role.VIEWER)])
@@ -151,7 +151,8 @@ async def clear_dag_run(
         tasks = wire.show_tasks(named, blocks_of(await find_dag(core, dag_id)))
         cleared = [task for task in tasks if not only_failed or task.state in NOT_SUCCEEDED]
         return wire.TaskInstances(cleared, len(cleared))
-    return await _show(core, await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note))
+    run = await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note)
+    return await _show(core, run if run.id == named.run.id else as_made(run))
 
 
 @get(f"{_RUN}/wait", guards=[may(Role.VIEWER)])
