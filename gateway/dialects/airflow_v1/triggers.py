@@ -29,8 +29,7 @@ def read_trigger(form: Form) -> Trigger:
     date = _read_date(form)
     start, end = (form.moment(f"data_interval_{bound}", may_be_null=True) for bound in ("start", "end"))
     if (start is None) != (end is None):
-        raise of_field("_schema", _YEARS = (2, 9998)  # the first and the last moment of all are infinite to Postgres
-_HALF_AN_INTERVAL)
+        raise of_field("_schema", _HALF_AN_INTERVAL)
     if run_id is None and date is not None:
         run_id = f"manual__{dates.write(date)}"
     return Trigger(variables=conf, logical_date=date, run_key=run_id, note=note or None)
