@@ -93,7 +93,7 @@ class Catalog:
         clocks.check_new(new)
         new.notify.unmasked()
         new.source_config.unmasked()
-        _check_source(new.source, new.source_config)
+        _check_source(new.source, new.source_config, split=new.split)
         try:
             pipeline = await pipelines.get(self._db, new.pipeline_id)
         except NotFound as error:
@@ -139,7 +139,7 @@ class Catalog:
                 params.check(given["variables"], await pipelines.get(transaction, old.pipeline_id))
                 given["variables"] = msgspec.Raw(msgspec.json.encode(given["variables"]))
             changed = msgspec.structs.replace(old, **given)
-            _check_source(changed.source, changed.source_config)
+            _check_source(changed.source, changed.source_config, split=changed.split)
             clocks.check_changed(changed)
             if given.keys() & {"filter", "mapping", "dedupe"}:
                 pipeline = await pipelines.get(transaction, old.pipeline_id)
@@ -270,13 +270,15 @@ def _shown(given: dict[str, Any]) -> dict[str, Any]:
     return given | {name: given[name].masked() for name in given.keys() & {"notify", "source_config"}}
 
 
-def _check_source(name: str, config: SourceConfig) -> None:
+def _check_source(name: str, config: SourceConfig, *, split: bool) -> None:
     source = sources.discover().get(name)
     if source is None:
         known = ", ".join(sorted(sources.discover()))
         raise Invalid(
             f"There is no source {name!r}; there are {known}.", errors=(FieldError("/source", f"one of {known}"),)
         )
+    if split and source.split is None:
+        raise Invalid(errors=(FieldError("/split", f"a delivery of {source.title} carries one thing only"),))
     ways = [scheme.needs for scheme in source.schemes]
     given = {field for field in config.__struct_fields__ if getattr(config, field) and field != "mode"}
     known_fields = {field for scheme in source.schemes for field in (*scheme.needs, *scheme.takes)} | set(source.takes)

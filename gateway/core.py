@@ -18,6 +18,8 @@ from gateway.outputs import Outputs
 from gateway.overviews import Overviews
 from gateway.purging import Purging
 from gateway.registry import Registry
+from gateway.replayer import Replayer
+from gateway.replays import Replays
 from gateway.runs import Runs
 from gateway.tail import Tail
 from gateway.urls import Urls
@@ -54,27 +56,36 @@ class Core:
         self._signer = credentials.LinkSigner(settings.secret_keys.split(",")) if settings.secret_keys else None
         self.catalog = Catalog(self.db, urls=self.urls, signer=self._signer, changed=self._registry_changed)
         self.clocks = Clocks(self.db)
-        self.inspector = Inspector(self.db)
-        self.explanations = Explanations(self.db)
+        store = ObjectStore(store_place(settings.store, settings.data))
+        self.inspector = Inspector(self.db, store)
+        self.replayer = Replayer(self.db, self.doorbell, self.inspector)
+        self.replays = Replays(
+            self.db, self.doorbell, inspector=self.inspector, urls=self.urls, wake=self.replayer.wake
+        )
+        self.explanations = Explanations(self.db, self.inspector)
         self.audit = Audit(self.db)
         self.logs = Logs(self.db)
         self.runs = Runs(self.db, self.doorbell, urls=self.urls)
         self.callbacks = Callbacks(self.db, self.doorbell, channels=self._channels, secret_keys=settings.secret_keys)
         self.control = Control(self.db, self.doorbell, runs=self.runs, channels=self._channels)
         self.backfills = Backfills(self.db, self.doorbell, channels=self._channels)
-        self.outputs = Outputs(self.db, ObjectStore(store_place(settings.store, settings.data)))
+        self.outputs = Outputs(self.db, store)
         self.dry_runs = DryRuns(self.db, self.doorbell, channels=self._channels)
         self.overviews = Overviews(self.db, self.doorbell, urls=self.urls)
         self.purging = Purging(self.db)
-        self.ingest = Ingest(
+        self.ingest = self._make_ingest(store)
+
+    def _make_ingest(self, store: ObjectStore) -> Ingest:
+        return Ingest(
             self.db,
             self.doorbell,
-            settings,
+            self.settings,
             registry=self.registry,
             urls=self.urls,
             feed=self.feed,
             metrics=self.metrics,
             signer=self._signer,
+            store=store,
         )
 
     async def start(self) -> None:
@@ -84,11 +95,13 @@ class Core:
         await self.registry.start()
         await self.feed.start()
         self.ingest.start()
+        self.replayer.start()
         await self.listener.start()
 
     async def stop(self) -> None:
         """Answer what is under way, then disconnect."""
         await self.ingest.stop()
+        await self.replayer.stop()
         await self.doorbell.flush()
         await self.listener.stop()
         await self.feed.stop()

@@ -1,15 +1,17 @@
 """Why an event did or did not run: step by step, under the rules of its time and under today's."""
 
+import contextlib
 import uuid
 from collections.abc import Iterator
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from gateway import intake
 from gateway.incoming import Incoming
+from gateway.inspector import Inspector
 from gateway.rules import Finding, Rules
 from gateway.sources import Facts, discover
+from schemas.errors import Conflict, NotFound
 from schemas.events import ExplainedEvent
 from schemas.schedules import Gate, SourceConfig
 from schemas.states import Verdict
@@ -40,14 +42,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Explanations:
     """Explains what was delivered."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, inspector: Inspector) -> None:
         self._db = db
+        self._inspector = inspector
 
     async def explain(self, event_id: uuid.UUID) -> Explanation:
-        """Explain one event; raises NotFound."""
-        event = await events.explained(self._db, event_id)
+        """Explain one event; raises NotFound, and Unavailable when its body is in the object store and that is away."""
+        event = await self._with_body(await events.explained(self._db, event_id))
         gate = (await schedules.gates(self._db, [event.schedule_id])).get(event.schedule_id)
-        incoming = _incoming(event)
+        incoming = intake.as_it_came(event.headers, event.query, event.body, event.received_at)
         is_changed = gate is not None and gate.rules_id != event.rules_id and event.reason_code not in _AT_THE_GATE
         return Explanation(
             event_id=event.id,
@@ -58,18 +61,16 @@ class Explanations:
             today=_today(event, gate, incoming) if gate is not None and is_changed else None,
         )
 
+    async def _with_body(self, event: ExplainedEvent) -> ExplainedEvent:
+        if event.object is not None:
+            keeper = event.duplicate_of if event.reason_code == "same_body" else None
+            with contextlib.suppress(NotFound, Conflict):  # then it is one that was not kept whole
+                return msgspec.structs.replace(event, body=(await self._inspector.body(keeper or event.id)).body)
+        return event
+
 
 _AT_THE_GATE = {"too_large", "bad_signature", "malformed"}
 _NOT_WHOLE = "they are not evaluated again, for the body was not kept whole"
-
-
-def _incoming(event: ExplainedEvent) -> Incoming:
-    return Incoming(
-        msgspec.json.decode(event.headers, type=dict[str, str]),
-        event.body,
-        query=dict(parse_qsl(event.query, keep_blank_values=True)),
-        now=event.received_at.timestamp(),
-    )
 
 
 def _steps(event: ExplainedEvent, incoming: Incoming, config: SourceConfig) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.changes import Change
+from schemas.changes import Change, TailedChange
 
 PING = b": ping\n\n"
 RESTARTING = b"retry: 500\n: the server restarts, come back\n\n"
@@ -38,6 +38,33 @@ class _Data(msgspec.Struct, omit_defaults=True):
     fields: msgspec.Raw | None = None
 
 
+class _EventData(msgspec.Struct, omit_defaults=True):
+    """The data of the event named `event`, which tells of a delivery."""
+
+    event_id: uuid.UUID
+    at: dt.datetime
+    schedule_id: uuid.UUID | None
+    pipeline_id: str
+    verdict: str
+    source: str
+    size: int
+    reason_code: str | None = None
+    reason: str | None = None
+    event_type: str | None = None
+    dedupe_key: str | None = None
+
+
+class _EventFields(msgspec.Struct):
+    """What the store tells of a delivery beside its verdict."""
+
+    source: str
+    size: int
+    reason_code: str | None
+    reason: str | None
+    event_type: str | None
+    dedupe_key: str | None
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,11 +86,25 @@ def frame(change: Change, *, event_id: str | None = None, pipeline_id: str | Non
         message=change.message,
         fields=None if bytes(change.fields) in (_NULL, _EMPTY) else change.fields,
     )
-    return b"id: %b\nevent: %b\ndata: %b\n\n" % (
-        (event_id or str(change.seq)).encode(),
-        change.kind.encode(),
-        _encode(data),
+    return _frame(event_id or str(change.seq), change.kind, data)
+
+
+def frame_of_event(told: TailedChange, *, event_id: str) -> bytes:
+    """Write what is told of a delivery."""
+    fields = msgspec.json.decode(told.fields, type=_EventFields)
+    data = _EventData(
+        event_id=told.run_id,
+        at=told.at,
+        schedule_id=told.schedule_id,
+        pipeline_id=told.pipeline_id,
+        verdict=told.state or "",
+        **msgspec.structs.asdict(fields),
     )
+    return _frame(event_id, told.kind, data)
+
+
+def _frame(event_id: str, kind: str, data: _Data | _EventData) -> bytes:
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), kind.encode(), _encode(data))
 
 
 def gap(**what: Any) -> bytes:

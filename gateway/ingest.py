@@ -1,13 +1,15 @@
 """How a delivery is taken: decided, committed together with its runs, and only then answered.
 
 In this order: whose token, how large, then what `gateway/intake.py` reads in its bytes. Event and runs are written in
-one commit that many deliveries share; only after it the sender is answered and the doorbell rung.
+one commit that many deliveries share; only after it the sender is answered and the doorbell rung. A body that is too
+large for a row is in the object store before that.
 """
 
 import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -17,19 +19,21 @@ from gateway import credentials, intake
 from gateway.documents import Documents
 from gateway.feed import Feed
 from gateway.incoming import Incoming
+from gateway.large_bodies import LargeBodies
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
 from gateway.registry import Registry
 from gateway.rules import Finding
 from gateway.sources import Reply, discover
 from gateway.urls import Urls
-from schemas.errors import BadSignature, Invalid, Malformed, NotFound, PenstockError, TooLarge, Unavailable
+from schemas.errors import BadSignature, Malformed, NotFound, PenstockError, TooLarge, Unavailable
 from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
+from schemas.objects import INLINE_LIMIT, ObjectStore
 from schemas.queue import Doorbell, Ring
 from schemas.runs import RunRef
-from schemas.schedules import Gate
-from schemas.settings import MAX_BODY_LIMIT, Settings
+from schemas.schedules import Gate, LinkGate
+from schemas.settings import Settings
 from schemas.states import RunState, Verdict, VerificationMode
 from schemas.store import events, links, runs
 from schemas.store.db import Database
@@ -40,6 +44,7 @@ NO_SUCH_HOOK = "There is no such hook."
 RETRY_S = 0.2
 Found = TypeVar("Found")
 ReadBody = Callable[[int], Awaitable[bytes]]
+Commit = Callable[[Delivery, float | None], Awaitable[Receipt]]
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +93,7 @@ class Ingest:
         feed: Feed,
         metrics: Metrics,
         signer: credentials.LinkSigner | None,
+        store: ObjectStore,
     ) -> None:
         self._db = db
         self._doorbell = doorbell
@@ -99,6 +105,7 @@ class Ingest:
         self._documents = Documents(settings.outgoing_allow)
         self._signer = signer
         self._refusals = Refusals(db)
+        self._large_bodies = LargeBodies(db, store)
         self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
             self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
         )
@@ -110,6 +117,7 @@ class Ingest:
     async def stop(self) -> None:
         """Answer what is under way."""
         await self._commits.close()
+        await self._large_bodies.stop()
         await self._refusals.stop()
         await self._documents.close()
 
@@ -133,7 +141,7 @@ class Ingest:
         gate = await self._find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
-        return await self._take(gate, found, is_dry_run=False) if isinstance(found, Incoming) else found
+        return await self._take(gate, found, self._commit_soon) if isinstance(found, Incoming) else found
 
     async def wait(self, outcome: Outcome, seconds: float) -> Outcome:
         """Wait until the runs of an outcome have ended or the time is up, and say where they stand then."""
@@ -143,17 +151,19 @@ class Ingest:
         return msgspec.structs.replace(outcome, runs=await self._runs_of(outcome.event_id))
 
     async def _deliver(self, arrival: Arrival) -> Outcome:
-        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
-            return await self._deliver_by_link(arrival)
-        gate = await self._find_gate(arrival)
+        if arrival.token.startswith(credentials.TOKEN_PREFIX):
+            gate, commit = await self._find_gate(arrival), self._commit_soon
+        else:
+            link = await self._find_link(arrival)
+            gate, commit = link.gate(), partial(self._commit_by_link, link.token_id)
         try:
             body = await arrival.read_body(self._limit(gate))
         except TooLarge as error:
             self._refusals.note(gate, self._incoming(arrival, b""), error)
             raise
-        return await self._take(gate, self._incoming(arrival, body), is_dry_run=arrival.is_dry_run)
+        return await self._take(gate, self._incoming(arrival, body), commit, is_dry_run=arrival.is_dry_run)
 
-    async def _take(self, gate: Gate, incoming: Incoming, *, is_dry_run: bool) -> Outcome:
+    async def _take(self, gate: Gate, incoming: Incoming, commit: Commit, *, is_dry_run: bool = False) -> Outcome:
         incoming = await self._with_documents(gate, incoming)
         try:
             assessment = intake.assess(gate, incoming)
@@ -168,32 +178,29 @@ class Ingest:
                 "strict would refuse", schedule_id=gate.schedule_id, source=gate.source, why=assessment.observed
             )
         delivery = intake.write_down(gate, incoming, assessment)
-        receipt = await self._commits.submit(delivery)
+        receipt = await self._commit_whole(delivery, commit)
         await self._visit(gate, assessment)
         return await self._acknowledge(assessment, delivery, receipt)
 
-    async def _deliver_by_link(self, arrival: Arrival) -> Outcome:
+    async def _commit_whole(self, delivery: Delivery, commit: Commit) -> Receipt:
+        """Have a large body in the object store first, all in the time for which every delivery may be held."""
+        if delivery.size <= INLINE_LIMIT:
+            return await commit(delivery, None)
+        until = asyncio.get_running_loop().time() + self._settings.hold_s
+        async with self._large_bodies.moved(delivery, until=until):
+            return await commit(delivery, until)
+
+    async def _commit_soon(self, delivery: Delivery, until: float | None) -> Receipt:
+        return await self._commits.submit(delivery, until=until)
+
+    async def _commit_by_link(self, link_id: uuid.UUID, delivery: Delivery, _until: float | None) -> Receipt:
         """Count the link's use and write the delivery in one transaction: a refused delivery uses nothing up."""
-        link_id = self._signer.read(arrival.token) if self._signer else None
-        if link_id is None:
-            raise NotFound(NO_SUCH_HOOK)
-        if arrival.is_dry_run:
-            raise Invalid("A signed link cannot be tried out without using it; try a token.")
-        incoming = self._incoming(arrival, await arrival.read_body(MAX_BODY_LIMIT))
         async with self._db.transaction() as transaction:
-            use = await links.use(transaction, link_id)
-            if use is None or arrival.schedule not in (str(use.schedule_id), str(use.number)):
+            if not await links.use(transaction, link_id):
                 raise NotFound(NO_SUCH_HOOK)
-            if len(incoming.body) > (limit := self._limit(use)):
-                raise TooLarge.of_body(limit)
-            gate = use.gate()
-            incoming = await self._with_documents(gate, incoming)
-            assessment = intake.assess(gate, incoming)
-            delivery = intake.write_down(gate, incoming, assessment)
-            receipts = await events.ingest(transaction, [delivery])
-        self._ring([delivery], receipts)
-        await self._visit(gate, assessment)
-        return await self._acknowledge(assessment, delivery, receipts[0])
+            [receipt] = await events.ingest(transaction, [delivery])
+        self._ring([delivery], [receipt])
+        return receipt
 
     async def _with_documents(self, gate: Gate, incoming: Incoming) -> Incoming:
         """Fetch what verification needs; raises Unavailable when that fails and the mode is not to let all in."""
@@ -224,6 +231,13 @@ class Ingest:
         if gate is None or arrival.schedule not in (str(gate.schedule_id), str(gate.number)):
             raise NotFound(NO_SUCH_HOOK)
         return gate
+
+    async def _find_link(self, arrival: Arrival) -> LinkGate:
+        link_id = self._signer.read(arrival.token) if self._signer else None
+        link = await links.gate(self._db, link_id) if link_id is not None else None
+        if link is None or arrival.schedule not in (str(link.schedule_id), str(link.number)):
+            raise NotFound(NO_SUCH_HOOK)
+        return link
 
     def _incoming(self, arrival: Arrival, body: bytes) -> Incoming:
         return Incoming(

@@ -3,12 +3,13 @@
 In this order: whose signature, how it can be read, what it says it is, whether it may become a run.
 """
 
+import datetime as dt
 import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
@@ -84,6 +85,16 @@ def assess(gate: Gate, incoming: Incoming) -> Assessment:
     judgement = _judge(gate, source, incoming, facts)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
+
+
+def as_it_came(headers: msgspec.Raw, query: str, body: bytes, received_at: dt.datetime) -> Incoming:
+    """Make the request of a stored event again; of its method, its address and its secrets nothing is left."""
+    return Incoming(
+        msgspec.json.decode(headers, type=dict[str, str]),
+        body,
+        query=dict(parse_qsl(query, keep_blank_values=True)),
+        now=received_at.timestamp(),
+    )
 
 
 def judge_again(gate: Gate, incoming: Incoming) -> Assessment:
@@ -218,6 +229,7 @@ def _planned_runs(items: Iterable[PlannedItem]) -> tuple[PlannedRun, ...]:
 
 def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes: int) -> Delivery:
     """Write down a request that was refused at the gate, with the beginning of its body."""
+    kept = incoming.body[:most_bytes]
     return Delivery(
         event_id=new_id(),
         schedule_id=gate.schedule_id,
@@ -228,10 +240,10 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         event_type=None,
         dedupe_key=None,
         content_type=incoming.content_type,
-        kind=Kind.BINARY,
+        kind=_kind_of(kept, incoming),
         headers=msgspec.json.encode(keep(incoming.headers)),
         query=keep_query(incoming.query),
-        body=incoming.body[:most_bytes],
+        body=kept,
         size=len(incoming.body),
         sha256=hashlib.sha256(incoming.body).digest(),
         timings=b"{}",
@@ -242,6 +254,16 @@ def refused(gate: Gate, incoming: Incoming, error: PenstockError, *, most_bytes:
         variables=gate.variables,
         queue=gate.queue,
     )
+
+
+def _kind_of(kept: bytes, incoming: Incoming) -> Kind:
+    """Say how a refused body can be read, if it can and is all there."""
+    if len(kept) < len(incoming.body):
+        return Kind.BINARY
+    try:
+        return payload.classify(kept, incoming.content_type)
+    except Malformed:
+        return Kind.BINARY
 
 
 def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Finding]:

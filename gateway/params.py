@@ -26,19 +26,6 @@ def check(variables: Mapping[str, Any], pipeline: Pipeline) -> None:
         )
 
 
-def find_errors(variables: Mapping[str, Any], schema: Mapping[str, Any] | None) -> tuple[FieldError, ...]:
-    """Compare variables with a JSON Schema, if there is one; no error means that they fit."""
-    if schema is None:
-        return ()
-    found = _validator(msgspec.json.encode(schema)).iter_errors(variables)
-    return tuple(_describe(error) for error, _ in zip(found, range(MOST_ERRORS), strict=False))
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(msgspec.json.decode(schema))
-
-
 class Fault(msgspec.Struct, frozen=True):
     """The first thing wrong with variables: of which variable, by which rule of which schema; a name is "" for all."""
 
@@ -73,6 +60,19 @@ def _schema_at(schema: Any, path: Iterable[str | int]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return schema
+
+
+def find_errors(variables: Mapping[str, Any], schema: Mapping[str, Any] | None) -> tuple[FieldError, ...]:
+    """Compare variables with a JSON Schema, if there is one; no error means that they fit."""
+    if schema is None:
+        return ()
+    found = _validator(msgspec.json.encode(schema)).iter_errors(variables)
+    return tuple(_describe(error) for error, _ in zip(found, range(MOST_ERRORS), strict=False))
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    return jsonschema_rs.validator_for(msgspec.json.decode(schema))
 
 
 def _describe(error: jsonschema_rs.ValidationError) -> FieldError:

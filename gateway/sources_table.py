@@ -5,6 +5,7 @@ import sys
 from gateway.schemes import Scheme
 from gateway.sources import Source, discover
 
+EVERY_DELIVERY = "nothing: every delivery counts"
 _HEAD = """\
 # Sources
 
@@ -38,14 +39,19 @@ def render() -> str:
     return f"{_HEAD}{rows}{_SETUP}{setups}"
 
 
-def _row(source: Source) -> str:
-    proofs = [_proof(scheme) for scheme in source.schemes] or ["the token in the URL"]
+def proofs(source: Source) -> str:
+    """Say what proves who sends."""
+    found = [_proof(scheme) for scheme in source.schemes] or ["the token in the URL"]
     if source.schemes and source.is_optional:
-        proofs.append("the URL")
+        found.append("the URL")
+    return "; or ".join(found)
+
+
+def _row(source: Source) -> str:
     cells = (
         f"`{source.name}` {source.title}",
-        "; or ".join(proofs),
-        source.dedupe or "nothing: every delivery counts",
+        proofs(source),
+        source.dedupe or EVERY_DELIVERY,
         source.handshakes or "none",
         "yes" if source.split else "no",
     )

@@ -25,7 +25,7 @@ async def run_stream(run_id: FromPath[str], request: AnyRequest, core: TheCore) 
 
 @get("/v1/stream", guards=[needs(Role.VIEWER)], media_type="text/event-stream")
 async def stream(request: AnyRequest, core: TheCore, topics: FromQuery[str] = "runs") -> Stream:
-    """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`."""
+    """Follow topics, separated by commas: `runs`, `run:ID`, `pipeline:ID`, `schedule:ID`, `logs:ID`, `events`."""
     wanted = _any_of([wanted_by(topic.strip()) for topic in topics.split(",")])
     last = request.headers.get("last-event-id")
     after = Cursor.parse(last) if last else None

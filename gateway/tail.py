@@ -1,7 +1,8 @@
-"""What all runs do, as one resumable stream: read from Postgres in the order of transactions, below the horizon.
+"""What all runs do, and every event, as one resumable stream: read from Postgres in the order of transactions.
 
-A cursor is (xid, run id, seq). Below the oldest transaction that is still running nothing can appear any more, so what
-lies behind a cursor is complete: a watcher that comes back with it gets exactly the rest.
+A cursor is (xid, id of a run or an event, seq). Below the horizon, the oldest transaction that is still running,
+nothing can appear any more, so what lies behind a cursor is complete: a watcher that comes back with it gets exactly
+the rest.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import structlog
 
 from gateway import frames
 from gateway.feed import PING_S, POLL_S, Backlog
-from gateway.topics import Wanted
+from gateway.topics import EVENT, Wanted
 from schemas import tasks
 from schemas.changes import TailedChange
 from schemas.errors import Invalid, Unavailable
@@ -153,4 +154,6 @@ class Tail:
 
 
 def _frame(change: TailedChange) -> bytes:
+    if change.kind == EVENT:
+        return frames.frame_of_event(change, event_id=str(Cursor.of(change)))
     return frames.frame(change, event_id=str(Cursor.of(change)), pipeline_id=change.pipeline_id)

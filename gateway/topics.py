@@ -6,6 +6,7 @@ from collections.abc import Callable
 from schemas.changes import TailedChange
 from schemas.errors import Invalid
 
+EVENT = "event"
 Wanted = Callable[[TailedChange], bool]
 
 
@@ -14,8 +15,10 @@ def wanted_by(topic: str) -> Wanted:
     name, _, value = topic.partition(":")
     if topic == "runs":
         return lambda change: change.kind == "run"
+    if topic == "events":
+        return lambda change: change.kind == EVENT
     if name not in _TOPICS or not value:
-        known = ", ".join(["runs", *(f"{name}:ID" for name in _TOPICS)])
+        known = ", ".join(["runs", "events", *(f"{name}:ID" for name in _TOPICS)])
         raise Invalid(f"There is no topic {topic!r}; the topics are {known}.")
     return _TOPICS[name](value)
 
@@ -32,11 +35,14 @@ def _of_logs(run_id: str) -> Wanted:
 
 def _of_schedule(schedule_id: str) -> Wanted:
     wanted = _uuid(schedule_id)
-    return lambda change: change.schedule_id == wanted and change.kind != "log"
+    return lambda change: change.schedule_id == wanted and change.kind not in _ASKED_FOR_BY_NAME
 
 
 def _of_pipeline(pipeline_id: str) -> Wanted:
-    return lambda change: change.pipeline_id == pipeline_id and change.kind != "log"
+    return lambda change: change.pipeline_id == pipeline_id and change.kind not in _ASKED_FOR_BY_NAME
+
+
+_ASKED_FOR_BY_NAME = ("log", EVENT)
 
 
 def _uuid(text: str) -> uuid.UUID:

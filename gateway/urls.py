@@ -3,7 +3,7 @@
 import uuid
 from urllib.parse import quote, urlsplit
 
-from schemas.settings import Settings, base_url
+from schemas.settings import Settings, base_url, event_body_url
 
 
 class Urls:
@@ -36,7 +36,7 @@ class Urls:
         return f"{self._base}/v1/backfills/{backfill_id}"
 
     def event_body(self, event_id: uuid.UUID) -> str:
-        return f"{self._base}/v1/events/{event_id}/body"
+        return event_body_url(self._base, event_id)
 
     def hook(self, schedule_id: uuid.UUID, secret: str) -> str:
         return f"{self._base}/hooks/{schedule_id}/{secret}"

@@ -53,7 +53,7 @@ class Runner:
         owned: dict[uuid.UUID, Ownership] = {}
         self._hosts = Hosts(self._directory, warm=config.hosts, limit=config.max_hosts, memory_mb=config.host_memory_mb)
         store = ObjectStore(store_place(config.store, config.data))
-        self._spool = Spool(store, output_limit=config.output_limit)
+        self._spool = Spool(store, output_limit=config.output_limit, base_url=settings.base_url(config))
         self._library = Library(self._db, self._hosts, directory=self._directory, reload=config.reload)
         clock = DatabaseClock()
         self._lease = Lease(self._db, self._doorbell, config, clock=clock, owned=owned)

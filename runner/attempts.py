@@ -200,7 +200,14 @@ def _call(definition: Definition, run: Claimed, work: Work, attempt: int) -> Cal
 def _event_body(run: Claimed) -> EventBody | None:
     if run.event_kind is None or run.event_body is None:
         return None
-    return EventBody(kind=run.event_kind, body=run.event_body, content_type=run.event_content_type or "")
+    return EventBody(
+        kind=run.event_kind,
+        body=run.event_body,
+        content_type=run.event_content_type or "",
+        object=run.event_object,
+        size=run.event_size or 0,
+        sha256=run.event_sha256 or "",
+    )
 
 
 def _located(error: RunError, step_id: str) -> RunError:

@@ -25,7 +25,7 @@ from schemas.callbacks import Attempt, CallbackKind, DueCallback, Reason
 from schemas.clock import DatabaseClock
 from schemas.errors import NotFound, PenstockError
 from schemas.runs import Run
-from schemas.settings import Settings, base_url
+from schemas.settings import Settings, base_url, event_body_url
 from schemas.shown import show_run
 from schemas.signatures import sign, signing_keys
 from schemas.store import callbacks, runs
@@ -145,7 +145,7 @@ class Callbacks:
             row = await runs.get(self._db, str(callback.run_id), largest_body=LARGEST_TOLD_BODY)
         except NotFound:
             return Result(is_final=True, error="the run is gone")
-        run = show_run(row, (), event_url=lambda event_id: f"{self._base_url}/v1/events/{event_id}/body")
+        run = show_run(row, (), event_url=lambda event_id: event_body_url(self._base_url, event_id))
         if callback.kind is CallbackKind.WEBHOOK:
             return await self._send_webhook(callback, run)
         notice = notices.describe(run, callback.reason, url=f"{self._base_url}/v1/runs/{run.id}")

@@ -5,11 +5,12 @@ import logging
 import traceback
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from schemas.payload import Kind, decode
+from schemas.payload import Kind, decode, reference
 from schemas.runs import RunError
 from schemas.states import LogLevel, RunState
 
@@ -22,16 +23,31 @@ class Cancelled(BaseException):
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The raw body of the delivery that caused a run, and how it is read; `url` is where its bytes can be fetched."""
+    """The raw body of the delivery that caused a run, and how it is read; `url` is where its bytes can be fetched.
+
+    A large one is not here but an `object` of the object store at `store`, with `size` bytes and the hash `sha256`.
+    """
 
     kind: Kind
     body: bytes
     content_type: str = ""
     url: str = ""
+    object: str | None = None
+    store: str = ""
+    size: int = 0
+    sha256: str = ""
 
     def decode(self) -> Any:
-        """Build `event_variables` by the rule of `schemas.payload`."""
+        """Build `event_variables` by the rule of `schemas.payload`; a large body is described."""
+        if self.object is not None:
+            return reference(self.size, self.sha256, content_type=self.content_type, url=self.url)
         return decode(self.kind, self.body, content_type=self.content_type, url=self.url)
+
+    def decode_all(self, body: bytes) -> Any:
+        """Build what `event_variables` would be if size did not matter, and bytes that are no text as they are."""
+        return (
+            body if self.kind is Kind.BINARY else decode(self.kind, body, content_type=self.content_type, url=self.url)
+        )
 
 
 class Log:
@@ -99,10 +115,11 @@ class Run(Generic[P]):
         about: str | None = None,
         is_dry_run: bool = False,
         log: Log | None = None,
+        fetch: Callable[[EventBody], bytes] | None = None,
     ) -> None:
         self.params: P = cast(P, params)
         self.variables: dict[str, Any] = {} if variables is None else variables
-        self._event_variables = event_variables
+        self._given = event_variables
         self.id = id or uuid.uuid4()
         self.number = number
         self.pipeline_id = pipeline_id
@@ -117,13 +134,33 @@ class Run(Generic[P]):
         self.about = about
         self.is_dry_run = is_dry_run
         self.log = log or Log(to_logging)
+        self._fetch = fetch
 
-    @property
+    @cached_property
     def event_variables(self) -> Any:
-        """The decoded payload of the event that caused this run, whatever its type; None without one."""
-        if isinstance(self._event_variables, EventBody):
-            self._event_variables = self._event_variables.decode()
-        return self._event_variables
+        """The decoded payload of the event that caused this run, whatever its type; None without one.
+
+        A payload of more than 256 KiB is described by `content_type`, `size`, `sha256` and `url`: see `read_event`.
+        """
+        return self._given.decode() if isinstance(self._given, EventBody) else self._given
+
+    def read_event(self) -> Any:
+        """Read the payload of the event, however large it is: what `event_variables` is when that is not described.
+
+        Bytes that are no text are given as bytes. A large payload is fetched in this moment, each time anew.
+        """
+        event = self._given
+        is_described = isinstance(event, EventBody) and (event.object is not None or event.kind is Kind.BINARY)
+        return event.decode_all(self.read_event_bytes()) if is_described else self.event_variables
+
+    def read_event_bytes(self) -> bytes:
+        """Read the body of the event, byte for byte as it was sent; empty without one.
+
+        In a unit test these are the `event_variables`, as JSON unless they are text or bytes.
+        """
+        if not isinstance(self._given, EventBody):
+            return _as_sent(self._given)
+        return self._given.body if self._given.object is None or self._fetch is None else self._fetch(self._given)
 
     @property
     def idempotency_key(self) -> str:
@@ -135,3 +172,11 @@ class Run(Generic[P]):
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.pipeline_id}, block {self.block_id}, attempt {self.attempt}>"
+
+
+def _as_sent(event_variables: Any) -> bytes:
+    if event_variables is None:
+        return b""
+    if isinstance(event_variables, str):
+        return event_variables.encode()
+    return event_variables if isinstance(event_variables, bytes) else msgspec.json.encode(event_variables)

@@ -27,6 +27,7 @@ import msgspec
 from runner.capture import Capture, Outbox
 from runner.context import Cancelled, Log, Run
 from runner.graph import Pipeline, Step
+from runner.large_bodies import fetch
 from runner.lines import clean
 from runner.modules import LoadedPipeline, PipelineFiles
 from runner.outputs import ask, decode, encode
@@ -184,6 +185,7 @@ class BlockHost:
             map_index=call.map_index,
             is_dry_run=call.most_rows is not None,
             log=self._log,
+            fetch=fetch,
             **_told(call.report),
         )
 

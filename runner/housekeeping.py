@@ -7,13 +7,12 @@ one, and after each a runner rests for as long as it took, so that deliveries ha
 import asyncio
 import datetime as dt
 import random
-import uuid
 
 import structlog
 
 from schemas import tasks
 from schemas.errors import PenstockError
-from schemas.objects import ObjectStore, run_prefix
+from schemas.objects import ObjectStore
 from schemas.settings import Settings
 from schemas.store import purges, tallies
 from schemas.store.db import Database
@@ -31,7 +30,7 @@ RETENTION = "PENSTOCK_RETENTION_DAYS"
 
 
 class Housekeeping:
-    """Closes hours, moves purges on, and deletes what the object store has of purged runs."""
+    """Closes hours, moves purges on, and deletes what the object store has of them."""
 
     def __init__(self, db: Database, settings: Settings, store: ObjectStore) -> None:
         self._db = db
@@ -86,13 +85,10 @@ class Housekeeping:
         now = asyncio.get_running_loop().time()
         if now < self._files_at:
             return False
-        has_deleted = await purges.delete_files(self._db, self._delete_files_of)
+        has_deleted = await purges.delete_files(self._db, self._store.delete_prefix)
         if not has_deleted:
             self._files_at = now + FILES_EVERY_S
         return has_deleted
-
-    async def _delete_files_of(self, run_id: uuid.UUID) -> None:
-        await self._store.delete_prefix(run_prefix(run_id))
 
     async def _keep_house_for_ever(self) -> None:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,8 @@ from runner import frames
 from runner.remote import Remote
 from runner.wire import OUTPUT_LIMIT, Asked, Call, Reason, Refused
 from schemas import previews
-from schemas.outputs import INLINE_LIMIT, Format, Output
+from schemas.objects import INLINE_LIMIT
+from schemas.outputs import Format, Output
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode

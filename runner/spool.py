@@ -21,21 +21,22 @@ import msgspec
 import structlog
 
 from runner.child import OnLog
+from runner.context import EventBody
 from runner.wire import OUTPUT_LIMIT, Asked, Call, Failed, Outcome, Reason, Refused, Succeeded
 from schemas import tasks
 from schemas.errors import NotFound, PenstockError, SettingsError, Unavailable
-from schemas.objects import ObjectStore, run_prefix
+from schemas.objects import ObjectStore, insist, run_prefix
 from schemas.outputs import UNMAPPED, Output
+from schemas.payload import Kind
 from schemas.previews import MOST_BYTES as LARGEST_PREVIEW
 from schemas.previews import Preview
 from schemas.runs import Claimed, RunError
+from schemas.settings import event_body_url
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 PATIENCE_S = 30.0  # in which the object store may come back before the block fails
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
 DISCARD_WITHIN_S = 2.0
 _NAME = "penstock-runner-"
 _LOCK = ".lock"
@@ -73,8 +74,11 @@ class Carrier(BlockHosts, Protocol):
 class Spool:
     """The folder of this runner, in the system's directory for temporary files (TMPDIR)."""
 
-    def __init__(self, store: ObjectStore, *, output_limit: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, store: ObjectStore, *, output_limit: int, base_url: str = "", patience_s: float = PATIENCE_S
+    ) -> None:
         self.store = store
+        self.base_url = base_url
         self.output_limit = output_limit
         self.patience_s = patience_s
         self._folder: Path | None = None
@@ -142,7 +146,7 @@ class CarryingHosts:
         except (PenstockError, _Interrupted) as error:
             return _failure(call, error, "an input of block {!r} could not be read")
         limit = self._spool.output_limit
-        call = msgspec.structs.replace(call, spool=self._folder, output_limit=limit)
+        call = msgspec.structs.replace(call, spool=self._folder, output_limit=limit, event=self._found(call))
         outcome = await self._hosts.run(call, timeout=timeout, on_log=on_log, cancelled=cancelled, ready_at=ready_at)
         if isinstance(outcome, Succeeded) and outcome.output.path is None and outcome.output.preview is None:
             return outcome
@@ -171,6 +175,14 @@ class CarryingHosts:
     @property
     def limit(self) -> int:
         return self._hosts.limit
+
+    def _found(self, call: Call) -> EventBody | None:
+        """Say where the body of an event lies that is described, and where callers find it: a block may read it."""
+        event, event_id = call.event, call.event_id
+        if event is None or event_id is None or (event.object is None and event.kind is not Kind.BINARY):
+            return event
+        url = event_body_url(self._spool.base_url, event_id)
+        return msgspec.structs.replace(event, url=url, store=self._spool.store.place)
 
     async def _keep(self, call: Call, output: Output, path: Path) -> Output:
         """Put an output into the object store; its file stays for the blocks after this one."""
@@ -225,17 +237,11 @@ class CarryingHosts:
 
     async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
         """Try again while the store is away; raises Unavailable when it stays away."""
-        loop = asyncio.get_running_loop()
-        give_up_at, pause = loop.time() + self._spool.patience_s, FIRST_PAUSE_S
-        while True:
-            try:
-                return await work()
-            except Unavailable as error:
-                if loop.time() + pause > give_up_at:
-                    raise
-                log.warning("object store is away, trying again", error=str(error.__cause__)[:500])
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+        await insist(work, for_s=self._spool.patience_s, on_failure=_warn)
+
+
+def _warn(error: Unavailable) -> None:
+    log.warning("object store is away, trying again", error=str(error.__cause__)[:500])
 
 
 async def load_file(output: Output) -> Output:

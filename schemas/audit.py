@@ -38,6 +38,8 @@ class Action(StrEnum):
     KEY_CREATE = "key.create"
     KEY_REVOKE = "key.revoke"
     PURGE_CREATE = "purge.create"
+    REPLAY_CREATE = "replay.create"
+    REPLAY_CANCEL = "replay.cancel"
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

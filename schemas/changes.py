@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TailedChange(Change, frozen=True, kw_only=True):
-    """A change with what a stream of many runs filters and resumes by."""
+    """A change, or (`kind` is `event`) an event by its id, with what a stream of many filters and resumes by."""
 
     xid: str
     pipeline_id: str

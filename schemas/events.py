@@ -3,13 +3,16 @@
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
 from schemas.payload import Kind
-from schemas.states import Verdict
+from schemas.states import Origin, RunState, Verdict
 
 DEDUPE_KEY_LIMIT = 250
+SAME_BODY = "same_body"  # why a duplicate has no body of its own
 
 
 class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +28,8 @@ class PlannedRun(msgspec.Struct, frozen=True, kw_only=True):
 class Delivery(msgspec.Struct, kw_only=True):
     """A delivery on its way into the database.
 
-    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event.
+    It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event. A body
+    that lies in the object store is named by `object`, and `body` is empty.
     """
 
     event_id: uuid.UUID
@@ -51,6 +55,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     variables: msgspec.Raw
     queue: str
     items: tuple[PlannedRun, ...] | None = None
+    object: str | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -83,13 +88,48 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     kind: Kind
     size: int
+    sha256: str | None
     deliveries: int
     conflicts: int
     headers: msgspec.Raw
     query: str
     timings: msgspec.Raw
     observed: str | None
+    rules_id: uuid.UUID | None
     duplicate_of: uuid.UUID | None
+    received_at: dt.datetime
+
+
+class CausedRun(msgspec.Struct, frozen=True):
+    """A run that an event caused when it came."""
+
+    id: uuid.UUID
+    number: int
+    state: RunState
+
+
+class RunOfEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of an event: caused by it, replayed, or one that resumed or repeated such a run."""
+
+    id: uuid.UUID
+    number: int
+    state: RunState
+    item: int
+    pipeline_id: str
+    schedule_id: uuid.UUID | None
+    origin: Origin
+    replay_id: uuid.UUID | None
+    parent_id: uuid.UUID | None
+    created_at: dt.datetime
+
+
+class Duplicate(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that came again; `reason_code` says whether its body was the same."""
+
+    id: uuid.UUID
+    reason_code: str
+    size: int
+    sha256: str | None
     received_at: dt.datetime
 
 
@@ -112,6 +152,7 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
     observed: str | None
     size: int
     body: bytes
+    object: str | None
     received_at: dt.datetime
     rules_id: uuid.UUID | None
     filter: str | None
@@ -120,21 +161,78 @@ class ExplainedEvent(msgspec.Struct, frozen=True, kw_only=True):
     split: bool
 
 
+class JudgedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules of a schedule at the time when it judged an event."""
+
+    filter: str | None
+    mapping: dict[str, str]
+    dedupe: str | None
+    split: bool
+
+
+class BodyPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a body is shown at a glance: JSON as it is, the beginning of a text, or that of other bytes in hex."""
+
+    format: Literal["json", "text", "hex", "none"]
+    value: msgspec.Raw
+    truncated: bool
+
+
+class ListedEvent(Event, frozen=True, kw_only=True):
+    """An event in a list, with the first runs that it caused, and how many replays made runs of it."""
+
+    runs: Sequence[CausedRun]
+    has_more_runs: bool
+    replays: int
+
+
+class InspectedEvent(Event, frozen=True, kw_only=True):
+    """An event with all that is known of it; `duplicates` are a sample, `rules` null when there were none."""
+
+    runs: Sequence[RunOfEvent]
+    has_more_runs: bool
+    replays: int
+    duplicates: Sequence[Duplicate]
+    body_preview: BodyPreview
+    rules: JudgedBy | None
+
+
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events a list shows."""
+    """Which events a list shows; `q` is a text in the bytes, `verdicts` any of several."""
 
     schedule_id: uuid.UUID | None = None
+    pipeline_id: str | None = None
     verdict: Verdict | None = None
+    verdicts: tuple[Verdict, ...] = ()
     source: str | None = None
+    reason_code: str | None = None
+    event_type: str | None = None
+    dedupe_key: str | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
+    q: str | None = None
+
+
+class Oldest(msgspec.Struct, frozen=True):
+    """What a bounded look found, the oldest first; up to `looked_until` nothing else is there."""
+
+    ids: Sequence[uuid.UUID]
+    looked_until: uuid.UUID
+    has_more: bool
 
 
 class EventBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored bytes of an event."""
+    """The stored bytes of an event, or where they lie in the object store.
+
+    Of a refused request only the beginning may be kept; then it is not whole.
+    """
 
     content_type: str
     body: bytes
+    object: str | None
+    size: int
+    sha256: bytes | None
+    is_whole: bool
 
 
 def fit_dedupe_key(key: str) -> str:

@@ -58,8 +58,11 @@ class GroupCommit(Generic[Row, Result]):
         self._held = 0
         self._drain: asyncio.Task[None] | None = None
 
-    def submit(self, row: Row) -> "asyncio.Future[Result]":
-        """Queue a row; the future ends when it is committed, is refused, or its time is up (Unavailable)."""
+    def submit(self, row: Row, *, until: float | None = None) -> "asyncio.Future[Result]":
+        """Queue a row; the future ends when it is committed, is refused, or its time is up (Unavailable).
+
+        `until` is when that is, on the loop's clock, for a row that has waited for something else already.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         size = self._size(row)
@@ -67,7 +70,7 @@ class GroupCommit(Generic[Row, Result]):
             future.set_exception(Unavailable("Too much is waiting for the database.", retry_after=2))
             return future
         self._held += size
-        self._waiting.append(_Entry(row, size, loop.time() + self._hold_s, future))
+        self._waiting.append(_Entry(row, size, until or loop.time() + self._hold_s, future))
         if self._drain is None:
             self._drain = loop.create_task(self._drain_all())
         return future

@@ -1,7 +1,8 @@
-"""The object store: a folder or a bucket for what is too large for a row, under keys such as `runs/<run_id>/...`.
+"""The object store: a folder or a bucket for what is too large for a row.
 
-Everything of one run lies under `runs/<run_id>/`, so that a purge deletes it by its prefix; an object whose run never
-came to name it (its runner died between upload and commit) is deleted with the others then.
+Everything of one run lies under `runs/<run_id>/`, the body of an event under `events/<day>/<event_id>/`, so that a
+purge deletes a run, an event or a whole day by its prefix; an object that nobody came to name (who wrote it died
+between upload and commit) is deleted with the others then.
 """
 
 import asyncio
@@ -10,19 +11,24 @@ import datetime as dt
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from schemas.errors import NotFound, SettingsError, Unavailable
+from schemas.ids import moment_of
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Bucket
 
+T = TypeVar("T")
+INLINE_LIMIT = 256 << 10  # bytes; what is larger goes into the object store
 CHUNK = 4 << 20
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
 UPLOADS_AT_ONCE = 3  # parts of one object; each is held in memory
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": dt.timedelta(seconds=20)}
 _CLIENT: Any = {
@@ -38,6 +44,33 @@ def run_prefix(run_id: uuid.UUID) -> str:
     return f"runs/{run_id}"
 
 
+def day_prefix(day: dt.date) -> str:
+    """Name the prefix under which the bodies of all events of a day (UTC) lie, which is a day of their ids."""
+    return f"events/{day.isoformat()}"
+
+
+def body_key(event_id: uuid.UUID) -> str:
+    """Name the object with the body of an event; all but its last segment is the prefix of the event."""
+    return f"{day_prefix(moment_of(event_id).date())}/{event_id}/body"
+
+
+async def insist(
+    work: Callable[[], Awaitable[T]], *, for_s: float, on_failure: Callable[[Unavailable], None] = lambda _: None
+) -> T:
+    """Do something again while it is Unavailable; raises that when it stays so for so many seconds."""
+    loop = asyncio.get_running_loop()
+    give_up_at, pause = loop.time() + for_s, FIRST_PAUSE_S
+    while True:
+        try:
+            return await work()
+        except Unavailable as error:
+            if loop.time() + pause > give_up_at:
+                raise
+            on_failure(error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
 class ObjectStore:
     """Keeps objects by key; opened when it is first needed, since most runs never need it.
 
@@ -49,6 +82,11 @@ class ObjectStore:
     def __init__(self, place: str) -> None:
         self._place = place
         self._folder = None if urlsplit(place).scheme in _SCHEMES else Path(place.removeprefix("file://")).absolute()
+
+    @property
+    def place(self) -> str:
+        """Where another process of this machine finds the same store."""
+        return self._place if self._folder is None else str(self._folder)
 
     async def put(self, key: str, data: bytes) -> None:
         """Write an object; durable when this returns."""
@@ -63,6 +101,13 @@ class ObjectStore:
         async with _faults(key):
             found = await (await self._bucket()).get_async(key)
             return bytes(await found.bytes_async())
+
+    async def stream(self, key: str) -> AsyncIterator[bytes]:
+        """Read an object piece by piece; raises NotFound or Unavailable, also when it is too late to say so."""
+        async with _faults(key):
+            found = await (await self._bucket()).get_async(key)
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
 
     async def get_to_file(self, key: str, path: Path) -> None:
         """Read an object into a file, which is there only when it is complete; raises NotFound."""
@@ -100,9 +145,12 @@ class ObjectStore:
 
     async def _put(self, key: str, content: bytes | Path) -> None:
         async with _faults(key):
-            await (await self._bucket()).put_async(key, content, max_concurrency=UPLOADS_AT_ONCE)
-            if self._folder is not None:
-                await asyncio.to_thread(_sync, self._folder / key)
+            try:
+                await (await self._bucket()).put_async(key, content, max_concurrency=UPLOADS_AT_ONCE)
+                if self._folder is not None:
+                    await asyncio.to_thread(_sync, self._folder, key)
+            except FileNotFoundError as error:  # a folder was made for it, and cleared away as empty by a delete
+                raise Unavailable("The object store has lost a folder.") from error
 
     async def _bucket(self) -> "Bucket":
         return await asyncio.to_thread(lambda: self._opened)
@@ -138,15 +186,16 @@ async def _faults(key: str) -> AsyncIterator[None]:
         yield
     except FileNotFoundError:
         raise NotFound(f"The object {key} is not in the object store.") from None
-    except (NotFound, asyncio.CancelledError, ValueError):
+    except (NotFound, Unavailable, asyncio.CancelledError, ValueError):
         raise
     except Exception as error:
         raise Unavailable(f"The object store is away ({type(error).__name__}).") from error
 
 
-def _sync(path: Path) -> None:
+def _sync(folder: Path, key: str) -> None:
     """Put a file and the names that lead to it on the disk: the store itself does not wait for that."""
-    for place in (path, path.parent):
+    path = folder / key
+    for place in (path, *path.parents[: key.count("/") + 1]):
         descriptor = os.open(place, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -7,7 +7,6 @@ import msgspec
 from schemas.states import BlockState
 
 UNMAPPED = -1
-INLINE_LIMIT = 256 << 10  # bytes; what is larger goes into the object store
 
 
 class Format(StrEnum):

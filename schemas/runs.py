@@ -75,6 +75,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: uuid.UUID | None
     resumed_from: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None
@@ -146,6 +147,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin | None = None
     parent_id: uuid.UUID | None = None
     backfill_id: uuid.UUID | None = None
+    replay_id: uuid.UUID | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
     started_after: dt.datetime | None = None
@@ -233,6 +235,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     parent_id: uuid.UUID | None
     backfill_id: uuid.UUID | None
+    replay_id: uuid.UUID | None
     queue: str
     passed_sla: bool
     callback_url: str | None
@@ -271,6 +274,9 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     event_kind: Kind | None
     event_content_type: str | None
     event_body: bytes | None
+    event_object: str | None = None
+    event_size: int | None = None
+    event_sha256: str | None = None
 
 
 class BegunBlock(msgspec.Struct, frozen=True, kw_only=True):

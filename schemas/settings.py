@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -57,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     url: str = "http://127.0.0.1:8787"
     api_key: str = ""
+    token: str = ""
+    sender_secret: str = ""
 
 
 def local_url(host: str, port: int) -> str:
@@ -68,6 +71,11 @@ def local_url(host: str, port: int) -> str:
 def base_url(settings: Settings) -> str:
     """Return what the gateway is called from outside, without a slash at its end."""
     return settings.public_url.rstrip("/") or local_url(settings.host, settings.port)
+
+
+def event_body_url(base: str, event_id: uuid.UUID) -> str:
+    """Return where the bytes of an event can be fetched; `base` is what `base_url` returns."""
+    return f"{base}/v1/events/{event_id}/body"
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:

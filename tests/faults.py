@@ -77,6 +77,11 @@ class Crowd:
         self._client = httpx.AsyncClient(timeout=30, trust_env=False)
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def schedules(self) -> list[str]:
+        """The ids of the schedules that it delivers to."""
+        return [hook.split("/")[-2] for hook in self._hooks]
+
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._send_for_long()) for _ in range(self._senders)]
         return self
@@ -124,10 +129,11 @@ async def post(url: str, body: bytes = b"{}", **headers: str) -> tuple[int, Json
 
 
 async def assert_nothing_was_lost(crowd: Crowd, connection: Connection) -> None:
-    """Each accepted key has its event and the promised run, and there is no other."""
+    """Each accepted key has its event and the promised run, and its schedules have no other."""
     rows = await connection.fetch(
         """SELECT e.dedupe_key, r.id FROM events e LEFT JOIN runs r ON r.event_id = e.id
-           WHERE e.dedupe_key IS NOT NULL AND e.duplicate_of IS NULL"""
+           WHERE e.dedupe_key IS NOT NULL AND e.duplicate_of IS NULL AND e.schedule_id = ANY ($1::uuid[])""",
+        crowd.schedules,
     )
     assert len(rows) == len(crowd.accepted)
     assert {row["dedupe_key"].removeprefix("key:"): str(row["id"]) for row in rows} == crowd.accepted

@@ -63,6 +63,7 @@ async def test_what_the_page_tells_to_type_works(page: str, tmp_path: Path) -> N
         "README.md": ["Hello, Ada!", "event: end", '"state":"success"', "region=eu-south-1 ref=order-7"],
         "examples/README.md": ["s3_object_created", "loading", "March 2026.csv", "success"],
         "docs/github.md": ['"status":"accepted"', "announced", "success"],
+        "docs/sending.md": ["verified as source github", "202 Accepted", "run #2: success"],
     }
     for words in last_words[page]:
         assert words in typist.printed

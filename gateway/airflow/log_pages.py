@@ -17,10 +17,11 @@ FULL = 10  # pages of a log that is asked for in full
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Some lines of a log; `next_at` is where the rest begins, None when that was all."""
+    """Some lines of a log, where they end, and whether there are more."""
 
     lines: Sequence[LogLine]
-    next_at: int | None
+    end: int
+    has_more: bool
 
 
 async def pages(core: Core, run: Run, place: tuple[str, int, int], after: int) -> AsyncIterator[Sequence[LogLine]]:
@@ -35,18 +36,17 @@ async def pages(core: Core, run: Run, place: tuple[str, int, int], after: int) -
         after = lines[:LINES][-1].seq if lines else after
 
 
-async def first_of(found: AsyncIterator[Sequence[LogLine]], *, is_full: bool) -> Part:
-    """Take the first page, or as much as is shown of a log in full."""
+async def first_of(found: AsyncIterator[Sequence[LogLine]], after: int, *, is_full: bool) -> Part:
+    """Take the first page behind a position, or as much as is shown of a log in full."""
     lines: list[LogLine] = []
-    number = 0
+    number, has_more = 0, False
     async for page in found:
         lines += page
         number += 1
-        if len(page) < LINES:
-            return Part(lines, None)
+        has_more = len(page) == LINES
         if number == (FULL if is_full else 1):
             break
-    return Part(lines, lines[-1].seq if lines else None)
+    return Part(lines, lines[-1].seq if lines else after, has_more)
 
 
 def to_cursor(position: int) -> str:

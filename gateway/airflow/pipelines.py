@@ -16,8 +16,8 @@ def blocks_of(pipeline: Pipeline) -> dict[str, Block]:
 
 
 def describe(pipeline: Pipeline) -> str | None:
-    """Give the first line of a pipeline's documentation."""
-    return pipeline.doc.strip().partition("\n")[0] or None
+    """Give what users call a pipeline's description, or else the first line of its documentation."""
+    return pipeline.description or pipeline.doc.strip().partition("\n")[0] or None
 
 
 def next_date(schedule: Schedule | None) -> dt.datetime | None:

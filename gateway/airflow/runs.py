@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -10,7 +11,7 @@ from gateway.airflow.words import RUN_STATES, NewState
 from gateway.core import Core
 from gateway.errors import Refused
 from schemas.keys import Caller
-from schemas.runs import Mark, NamedRun, Run, RunOrder, Sorting
+from schemas.runs import Mark, NamedRun, RunOrder, Sorting
 from schemas.states import RunState
 
 Moment = Callable[[str], dt.datetime | None]
@@ -63,9 +64,15 @@ def ranges(moment: Moment, names: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def as_made(run: Run) -> Run:
-    """Show a new run as it was when it was made: Airflow always answers `queued`, however soon it begins."""
-    return msgspec.structs.replace(run, state=RunState.QUEUED, started_at=None, finished_at=None)
+def as_made(named: NamedRun, *, before: UUID | None = None) -> NamedRun:
+    """Show a new run as it was when it was made, however fast a runner has taken it since: Airflow never is so fast.
+
+    The run that was there `before` is not new, and is shown as it stands.
+    """
+    if named.run.id == before:
+        return named
+    run = msgspec.structs.replace(named.run, state=RunState.QUEUED, started_at=None, finished_at=None)
+    return NamedRun(run, named.name)
 
 
 async def set_state(core: Core, named: NamedRun, state: NewState, caller: Caller) -> None:

@@ -18,6 +18,7 @@ _FILTERS = (
     "origin",
     "parent_id",
     "backfill_id",
+    "replay_id",
     "created_after",
     "created_before",
     "q",
@@ -34,12 +35,13 @@ async def list_runs(request: AnyRequest, core: TheCore) -> Listing[Run]:
     """
     query = Query(request)
     page = query.page()
-    schedule, backfill = query.text("schedule_id"), query.text("backfill_id")
+    schedule, backfill, replay = query.text("schedule_id"), query.text("backfill_id"), query.text("replay_id")
     which = RunFilter(
         pipeline_id=query.text("pipeline_id"),
         schedule_id=(await core.catalog.get_schedule(schedule)).id if schedule else None,
         event_id=query.uuid("event_id"),
         backfill_id=await core.backfills.find(backfill) if backfill else None,
+        replay_id=await core.replays.find(replay) if replay else None,
         state=query.choice("state", RunState),
         origin=query.choice("origin", Origin),
         parent_id=query.uuid("parent_id"),

@@ -63,27 +63,36 @@ WITH names AS (SELECT DISTINCT pg_temp.pipeline(n, $1) AS id FROM generate_serie
 INSERT INTO schedules (id, pipeline_id, name, kind, source) SELECT md5(id)::uuid, id, id, 'api', 'generic' FROM names
 """
 _EVENTS = """
-INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, content_type, kind, headers, body,
-                    received_at)
+INSERT INTO events (id, schedule_id, source, verdict, reason_code, event_type, dedupe_key, duplicate_of, content_type,
+                    kind, headers, body, size, received_at)
 SELECT pg_temp.id('001', n, at), pg_temp.schedule(n, $5), CASE n % 5000 WHEN 0 THEN 'github' ELSE 'generic' END,
-       CASE n % 1000 WHEN 1 THEN 'rejected' ELSE 'accepted' END, CASE n % 1000 WHEN 1 THEN 'bad_signature' END,
-       'order.made', 'application/json', 'json',
-       '{"content-type": "application/json"}',
-       convert_to(
-           format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000),
-           'UTF8'
-       ), at
+       CASE n % 1000 WHEN 1 THEN 'rejected' WHEN 4 THEN 'duplicate' ELSE 'accepted' END,
+       CASE n % 1000 WHEN 1 THEN 'bad_signature' WHEN 4 THEN 'different_body' END,
+       'order.made', CASE n % 1000 WHEN 2 THEN 'key:order-' || n WHEN 4 THEN 'key:order-' || n - 2 END,
+       CASE n % 1000 WHEN 4 THEN pg_temp.id('001', n - 2, pg_temp.moment(n - 2, $3, $4)) END,
+       'application/json', 'json', '{"content-type": "application/json"}', body, length(body), at
 FROM generate_series($1::bigint, $2::bigint) n
 CROSS JOIN LATERAL pg_temp.moment(n, $3, $4) at
+CROSS JOIN LATERAL convert_to(
+    format('{"order": %s, "customer": "customer-%s", "lines": [{"sku": "a-1", "count": 2}]}', n, n / 1000), 'UTF8'
+) body
+"""
+_KEYS = """
+INSERT INTO event_keys (schedule_id, dedupe_key, event_id, deliveries)
+SELECT pg_temp.schedule(n, $5), 'key:order-' || n, pg_temp.id('001', n, pg_temp.moment(n, $3, $4)), 2
+FROM generate_series($1::bigint, $2::bigint) n
+WHERE n % 1000 = 2
 """
 _RUNS = """
-INSERT INTO runs (id, pipeline_id, version, schedule_id, event_id, state, origin, parent_id, run_key, note, attempt,
-                  epoch, seq, created_at, started_at, finished_at, error)
+INSERT INTO runs (id, pipeline_id, version, schedule_id, event_id, state, origin, parent_id, replay_id, run_key, note,
+                  attempt, epoch, seq, created_at, started_at, finished_at, error)
 SELECT pg_temp.id('000', n, at), pg_temp.pipeline(n, $5), 'history',
        CASE WHEN origin = 'event' THEN pg_temp.schedule(n, $5) END,
-       CASE WHEN origin = 'event' THEN pg_temp.id('001', n * $6, pg_temp.moment(n * $6, $7, $4)) END,
+       CASE origin WHEN 'event' THEN pg_temp.id('001', n * $6, pg_temp.moment(n * $6, $7, $4))
+                   WHEN 'replay' THEN pg_temp.id('001', (n - 1) * $6, pg_temp.moment((n - 1) * $6, $7, $4)) END,
        state, origin,
        CASE WHEN origin = 'run' THEN pg_temp.id('000', n - 1, pg_temp.moment(n - 1, $3, $4)) END,
+       CASE WHEN origin = 'replay' THEN md5('replay')::uuid END,
        CASE WHEN n % 200 = 7 THEN 'key-' || n END, CASE WHEN n % 1000 = 7 THEN 'note of run ' || n END,
        1, 1, 3, at, CASE WHEN state <> 'queued' THEN at END,
        CASE WHEN state <> 'queued' THEN at + interval '1 second' END,
@@ -93,7 +102,7 @@ CROSS JOIN LATERAL pg_temp.moment(n, $3, $4) at
 CROSS JOIN LATERAL (
     SELECT CASE WHEN n > $3 - 50 THEN 'queued' WHEN n % 100 = 3 THEN 'failed' WHEN n % 500 = 5 THEN 'cancelled'
                 ELSE 'success' END AS state,
-           CASE n % 100 WHEN 7 THEN 'api' WHEN 11 THEN 'run' ELSE 'event' END AS origin
+           CASE n % 100 WHEN 7 THEN 'api' WHEN 11 THEN 'run' WHEN 13 THEN 'replay' ELSE 'event' END AS origin
 ) made
 """
 _BLOCKS = """
@@ -122,7 +131,9 @@ async def write(db: Db, history: History, *, with_partitions: bool = True) -> No
     await db.execute(_PIPELINES, history.pipelines)
     events_per_run = max(1, history.events // history.runs)
     for first, last in history.batches(history.events):
-        await db.execute(_EVENTS, first, last, history.events, history.days, history.pipelines)
+        of_events = (first, last, history.events, history.days, history.pipelines)
+        await db.execute(_EVENTS, *of_events)
+        await db.execute(_KEYS, *of_events)
     of_runs = (history.runs, history.days)
     for first, last in history.batches(history.runs):
         await db.execute(_RUNS, first, last, *of_runs, history.pipelines, events_per_run, history.events)

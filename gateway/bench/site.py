@@ -14,7 +14,7 @@ import migrations
 from gateway import embedded
 from gateway.bench.load import Load, Measured
 from gateway.bench.processes import READY_WITHIN_S, Program, ask_program
-from gateway.cli.client import Client, path
+from gateway.cli.client import Client, path, read_json
 from gateway.cli.environment import answers
 from gateway.cli.up import claim_port
 from gateway.embedded import EmbeddedServers
@@ -154,12 +154,12 @@ class Site:
 
     async def deliver(self, hook: str) -> str:
         """Deliver once, and return the id of the run that came of it."""
-        status, answer = await asyncio.to_thread(
-            self.client.post_raw, f"http://127.0.0.1:{self.port}{hook}", b"{}", {"Content-Type": "application/json"}
+        answer = await asyncio.to_thread(
+            self.client.deliver, f"http://127.0.0.1:{self.port}{hook}", b"{}", {"Content-Type": "application/json"}
         )
-        if status != 202:
-            raise PenstockError(f"a delivery was answered with {status}")
-        return str(answer["runs"][0]["id"])
+        if answer.status != 202:
+            raise self.client.problem(answer)
+        return str(read_json(answer.content, self.client.origin)["runs"][0]["id"])
 
     async def load(self, load: Load) -> Measured:
         """Have the load generator send; raises PenstockError unless everything was accepted."""

@@ -45,6 +45,8 @@ _PAGES = {
     "newest events": ("events", {}),
     "events: rejected": ("events", {"verdict": "rejected"}),
     "events: a rare source": ("events", {"source": "github"}),
+    "events: a text that is nowhere": ("events", {"q": "nowhere to be found"}),
+    "events: a delivery id": ("events", {"dedupe_key": "order-2002"}),
     "calendar": ("calendar", {}),
     "calendar of a pipeline": ("calendar", {"pipeline_id": "history_3"}),
     "dashboard": ("dashboard", {}),
@@ -94,7 +96,14 @@ async def _check_plans(place: Site, say: Say) -> None:
         if run is None:
             raise PenstockError("The history has no runs.")
         parent = await connection.fetchval("SELECT parent_id FROM runs WHERE origin = 'run' ORDER BY id LIMIT 1")
-        asked = questions(run_id=run["id"], schedule_id=run["schedule_id"], event_id=run["event_id"], parent_id=parent)
+        replay_id = await connection.fetchval("SELECT replay_id FROM runs WHERE origin = 'replay' LIMIT 1")
+        asked = questions(
+            run_id=run["id"],
+            schedule_id=run["schedule_id"],
+            event_id=run["event_id"],
+            parent_id=parent,
+            replay_id=replay_id,
+        )
         for name, ask in asked.items():
             heard = Eavesdropper(connection)
             await ask(heard)

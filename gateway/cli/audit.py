@@ -7,7 +7,7 @@ import rich_click as click
 
 from gateway.cli.client import path, read
 from gateway.cli.options import Session, Span, connected
-from gateway.cli.output import Column, Format, show_fields
+from gateway.cli.output import Column, show_fields
 from schemas.audit import Action, AuditEntry
 
 _COLUMNS = (Column("at"), Column("caller"), Column("role"), Column("action"), Column("subject"), Column("details"))
@@ -46,10 +46,8 @@ def audit(
         return [at, entry.caller, entry.role, entry.action, entry.subject, details]
 
     query = {"subject": subject, "action": action, "caller": caller, "created_after": _before_now(since)}
-    items = session.client.pages(path("audit"), query=query, limit=None if everything else limit)
-    count = output.listing(items, _COLUMNS, row)
-    if count == limit and not everything and output.form is Format.TABLE:
-        output.note(f"The newest {limit}; see more with --limit or --all.")
+    most = None if everything else limit
+    output.remark(output.listing(session.client.pages(path("audit"), query=query, limit=most), _COLUMNS, row), most)
 
 
 def _before_now(span: dt.timedelta | None) -> str | None:

@@ -61,7 +61,9 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
     data: str
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer with its whole body."""
+
     status: int
     headers: dict[str, str]
     content: bytes
@@ -88,8 +90,9 @@ class Client:
 
     def __init__(self, url: str, key: str, *, timeout: float = REQUEST_TIMEOUT_S) -> None:
         self.origin = _origin(_split(url))
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._key = key
+        self.has_key = bool(key)
         self._timeout = timeout
 
     def request(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None) -> Any:
@@ -101,24 +104,24 @@ class Client:
         """Send a request like `request`, but return the JSON text as the gateway wrote it."""
         payload = None if body is None else msgspec.json.encode(body)
         headers = self._headers() | ({} if payload is None else {"Content-Type": "application/json"})
-        answer = self._exchange(method, self._url + path + _query(query), payload, headers)
+        answer = self._exchange(method, self.url + path + _query(query), payload, headers)
         if not 200 <= answer.status < 300:
-            raise self._problem(answer)
+            raise self.problem(answer)
         return answer.content
 
     def patient(self, timeout: float) -> "Client":
         """Make the same client for requests that take longer."""
-        return Client(self._url, self._key, timeout=timeout)
+        return Client(self.url, self._key, timeout=timeout)
 
     def download(self, path: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the bytes of an answer piece by piece."""
-        url = self._url + path + _query(query)
+        url = self.url + path + _query(query)
         with closing(_connection(url, self._timeout)) as connection:
             try:
                 connection.request("GET", _target(url), headers=self._headers())
                 with closing(connection.getresponse()) as response:
                     if response.status != 200:
-                        raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
+                        raise self.problem(Answer(response.status, dict(response.headers), response.read()))
                     while chunk := response.read1(65_536):
                         yield chunk
                     if response.length:
@@ -138,12 +141,9 @@ class Client:
             if cursor is None:
                 return
 
-    def post_raw(self, url: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Any]:
-        """Deliver `body` as it is to an absolute URL, without the API key; return status and parsed JSON, if it is."""
-        answer = self._exchange("POST", url, body, dict(headers))
-        with suppress(PenstockError):
-            return answer.status, read_json(answer.content, self.origin)
-        return answer.status, None
+    def deliver(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Post `body` as it is to an absolute URL, without the API key; return the answer, whatever it is."""
+        return self._exchange("POST", url, body, dict(headers))
 
     def stream(
         self, path: str, *, last_event_id: str | None = None, deadline: float | None = None
@@ -171,7 +171,7 @@ class Client:
             time.sleep(min(pause, _time_left(deadline)))
 
     def _receive(self, path: str, parser: "EventParser", deadline: float | None) -> Iterator[ServerSentEvent]:
-        url = self._url + path
+        url = self.url + path
         headers = self._headers() | {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if parser.last_event_id is not None:
             headers["Last-Event-ID"] = parser.last_event_id
@@ -182,7 +182,7 @@ class Client:
                 socket = connection.sock  # the response takes it over, but its timeout is set here
                 with closing(connection.getresponse()) as response:
                     if response.status != 200:
-                        raise self._problem(_Answer(response.status, dict(response.headers), response.read()))
+                        raise self.problem(Answer(response.status, dict(response.headers), response.read()))
                     while chunk := response.read1(65_536):
                         yield from parser.feed(chunk)
                         socket.settimeout(min(SILENCE_S, _time_left(deadline)))
@@ -190,13 +190,13 @@ class Client:
                 _time_left(deadline)
                 raise self._unreachable(error) from None
 
-    def _exchange(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> _Answer:
+    def _exchange(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         with closing(_connection(url, self._timeout)) as connection:
             try:
                 with suppress(BrokenPipeError):  # who refuses a large body early has answered all the same
                     connection.request(method, _target(url), body=body, headers=headers)
                 response = connection.getresponse()
-                return _Answer(response.status, dict(response.headers), response.read())
+                return Answer(response.status, dict(response.headers), response.read())
             except _HTTP_FAILURES as error:
                 raise self._unreachable(error, _origin(_split(url))) from None
 
@@ -210,8 +210,8 @@ class Client:
             "Start one with `penstock up`, or name another with --url or PENSTOCK_URL."
         )
 
-    def _problem(self, answer: _Answer) -> PenstockError:
-        """Turn an answer that is no success into the domain error that it stands for."""
+    def problem(self, answer: Answer, *, hints: bool = True) -> PenstockError:
+        """Turn an answer that is no success into the domain error that it stands for; hints are about API keys."""
         try:
             problem = msgspec.json.decode(answer.content, type=_Problem)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -220,13 +220,13 @@ class Client:
             return self._foreign(answer)
         message = clean(problem.detail or problem.title)
         message += "".join(f"\n  {clean(e.pointer)}: {_lines(e.message)}" for e in problem.errors)
-        if answer.status == 401 and not self._key:
+        if hints and answer.status == 401 and not self._key:
             message += "\nNo API key was sent: set PENSTOCK_API_KEY or PENSTOCK_API_KEY_FILE, or use --key-stdin."
-        if answer.status == 403:
+        if hints and answer.status == 403:
             message += "\nUse a key with a larger role: `penstock keys create --role ...` makes one."
         return _ERRORS.get(answer.status, PenstockError)(message)
 
-    def _foreign(self, answer: _Answer) -> PenstockError:
+    def _foreign(self, answer: Answer) -> PenstockError:
         kind = _ERRORS.get(answer.status, PenstockError) if answer.status in (429, 502, 503, 504) else PenstockError
         moved = (
             clean(answer.headers.get("Location", answer.headers.get("location", ""))).partition("?")[0]

@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 import rich_click as click
 from rich.console import Console
 
-from gateway.cli.client import Client, RunFailed, path
+from gateway.cli.client import Client, RunFailed, path, read_json
 from gateway.cli.live import watch
 from gateway.cli.output import Output, duration
 from gateway.cli.up import claim_port, example
@@ -165,11 +165,11 @@ def _deliver(client: Client, url: str, secret: str, console: Console) -> dict[st
         "X-Hub-Signature-256": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
     }
     begun = time.monotonic()
-    status, answer = client.post_raw(url, body, headers)
-    if status != 202:
-        raise PenstockError(f"the delivery was answered with {status}: {answer}")
+    answer = client.deliver(url, body, headers)
+    if answer.status != 202:
+        raise client.problem(answer)
     _tell(console, f"signed delivery of {len(body)} bytes accepted", f"202 after its commit, {_since(begun)}")
-    run: dict[str, Any] = answer["runs"][0]
+    run: dict[str, Any] = read_json(answer.content, client.origin)["runs"][0]
     return run
 
 

@@ -12,7 +12,7 @@ import rich_click as click
 from gateway.cli.client import PAGE_SIZE, Client, path, read
 from gateway.cli.options import Session, Span, connected
 from gateway.cli.output import STATE_STYLES, Format, Output, clean, show_fields
-from schemas.errors import PenstockError
+from gateway.cli.saving import save
 from schemas.runs import LogLine
 from schemas.states import LogLevel
 
@@ -85,15 +85,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 
 def _export(session: Session, run_id: str, wanted: _Wanted, file: Path) -> None:
-    """Save a log; a file that has its name is whole."""
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("wb") as target:
-            for piece in session.client.download(path("runs", run_id, "logs", "export"), query=wanted.query):
-                target.write(piece)
-        part.replace(file)
-    except OSError as error:
-        raise PenstockError(f"{file} cannot be written: {error.strerror}.") from None
+    save(session.client.download(path("runs", run_id, "logs", "export"), query=wanted.query), file)
     session.output.note(f"Saved as {file}.")
 
 

@@ -1,8 +1,8 @@
 """The options that all client commands share, and where their values come from.
 
 URL and key: flag > environment > `.env` in the current folder > `~/.config/penstock/config.toml` > default. Of a
-`.env` only the names PENSTOCK_URL and PENSTOCK_API_KEY are read. There is no option that takes a key as its value: the
-arguments of a process are visible to everybody on the machine.
+`.env` only the names PENSTOCK_URL and PENSTOCK_API_KEY are read. There is no option that takes an API key as its value:
+the arguments of a process are visible to everybody on the machine.
 """
 
 import datetime as dt
@@ -140,13 +140,41 @@ def _as_json(value: str) -> msgspec.Raw:
 
 def read_stdin(reader: str) -> str:
     """Read standard input for one option, hidden when a person types it; a second option is a usage error."""
+    _take_stdin(reader)
+    if sys.stdin.isatty() and reader.endswith("-stdin"):
+        return getpass.getpass(f"Value for {reader}: ")
+    return sys.stdin.read()
+
+
+def read_bytes(file: str, reader: str) -> bytes:
+    """Read the file that an option names, or standard input for `-`, as bytes."""
+    if file == "-":
+        _take_stdin(reader)
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise click.BadParameter(f"{file} cannot be read: {error.strerror}.", param_hint=reader) from None
+
+
+def read_secret(given: str | None, reader: str, variable: str) -> str:
+    """Find a secret: TEXT, `@FILE` or `-` of an option, else the environment's; empty when there is none."""
+    if given is None:
+        return _environment_secret(os.environ, variable) or ""
+    if given == "-":
+        given = read_stdin(reader)
+    elif given.startswith("@"):
+        given = _read_text(Path(given[1:]), f"{reader} names")
+    if not given.strip("\r\n"):
+        raise click.BadParameter("It is empty.", param_hint=reader)
+    return given.strip("\r\n")
+
+
+def _take_stdin(reader: str) -> None:
     meta = get_current_context().meta
     if _STDIN_READER in meta:
         raise click.UsageError(f"{meta[_STDIN_READER]} and {reader} cannot both read standard input.")
     meta[_STDIN_READER] = reader
-    if sys.stdin.isatty() and reader.endswith("-stdin"):
-        return getpass.getpass(f"Value for {reader}: ")
-    return sys.stdin.read()
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -165,7 +193,7 @@ def find_connection(
     """
     dotenv = _read_dotenv(folder / ".env")
     config, warnings = _read_config(environ, home or Path.home())
-    key = key or _environment_key(environ) or dotenv.get("PENSTOCK_API_KEY")
+    key = key or _environment_secret(environ, "PENSTOCK_API_KEY") or dotenv.get("PENSTOCK_API_KEY")
     url = url or environ.get("PENSTOCK_URL")
     if not url and "PENSTOCK_URL" in dotenv:
         url = dotenv["PENSTOCK_URL"]
@@ -210,11 +238,11 @@ def _content(value: str, param: click.Parameter | None) -> bytes:
     return value.encode()
 
 
-def _environment_key(environ: Mapping[str, str]) -> str | None:
-    if environ.get("PENSTOCK_API_KEY"):
-        return environ["PENSTOCK_API_KEY"]
-    path = environ.get("PENSTOCK_API_KEY_FILE")
-    return _read_text(Path(path), "PENSTOCK_API_KEY_FILE names").strip() if path else None
+def _environment_secret(environ: Mapping[str, str], variable: str) -> str | None:
+    if environ.get(variable):
+        return environ[variable]
+    path = environ.get(f"{variable}_FILE")
+    return _read_text(Path(path), f"{variable}_FILE names").strip() if path else None
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

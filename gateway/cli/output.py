@@ -39,6 +39,11 @@ STATE_STYLES = {
     "broken": "bold red",
     "ended": "dim",
     "delivered": "green",
+    "accepted": "green",
+    "duplicate": "dim",
+    "filtered": "yellow",
+    "handshake": "cyan",
+    "rejected": "bold red",
     "expired": "dim",
     "revoked": "dim",
     "debug": "dim",
@@ -133,6 +138,13 @@ class Output:
             self.data(json_text(bytes(item), indent=-1) if self.is_json else tsv(row(item)))
             count += 1
         return count
+
+    def remark(self, count: int, limit: int | None, nothing: str = "") -> None:
+        """Say under a list that it is empty or, when it has as many as its `limit`, that there may be more."""
+        if not count and nothing:
+            self.note(nothing)
+        elif count and count == limit and self.form is Format.TABLE:
+            self.note(f"The newest {limit}; see more with --limit or --all.")
 
     def data(self, line: str) -> None:
         """Print one line that is already in the right format."""

@@ -11,7 +11,7 @@ import rich_click as click
 from gateway.cli.client import path, read
 from gateway.cli.options import Session, connected
 from gateway.cli.output import Column, Fields, Lines, Listing, Part, json_text
-from schemas.errors import PenstockError
+from gateway.cli.saving import save
 from schemas.previews import Preview
 from schemas.profiles import Drift, ShownPreview, ShownProfile
 
@@ -84,17 +84,9 @@ def output(
     client = session.client.patient(LONGEST_WAIT_S)
     where, query = path("runs", run_id, "blocks", block_id, "output"), {"format": form, "map_index": item}
     chunks = client.download(where, query=query)
-    try:
-        if file is None:
-            sys.stdout.buffer.writelines(chunks)
-            return
-        part = file.with_name(f".{file.name}.part")
-        with part.open("wb") as target:
-            target.writelines(chunks)
-        part.replace(file)
+    save(chunks, file)
+    if file is not None:
         session.output.note(f"{file.stat().st_size:,} bytes in {file}")
-    except OSError as error:
-        raise PenstockError(f"{file or 'The output'} cannot be written: {error.strerror}.") from None
 
 
 def describe_preview(shown: Preview) -> Sequence[Part]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ from gateway.cli.options import Ago, Session, connected
 from gateway.cli.output import (
     Column,
     Fields,
-    Format,
     Lines,
     Listing,
     Output,
@@ -58,30 +58,26 @@ for _command in (logs.logs, outputs.preview, outputs.profile, outputs.output):
 
 
 @runs.command()
-@click.option("--pipeline", help="Only runs of this pipeline.")
+@click.option("--pipeline", "pipeline_id", help="Only runs of this pipeline.")
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
-@click.option("--schedule", help="Only runs that this schedule started.")
+@click.option("--schedule", "schedule_id", help="Only runs that this schedule started.")
 @click.option("--origin", type=click.Choice([origin.value for origin in Origin]), help="Only runs that exist for this.")
 @click.option("--q", metavar="TEXT", help="Only runs with this text in their event, note or run_key.")
 @click.option("--since", type=Ago(), metavar="SPAN|TIME", help="Only runs made since then: 2h, 7d, 2026-01-31T12:00Z.")
 @click.option("--until", type=Ago(), metavar="SPAN|TIME", help="Only runs made before then.")
-@click.option("--backfill", help="Only runs of this backfill.")
+@click.option("--backfill", "backfill_id", help="Only runs of this backfill.")
+@click.option("--replay", "replay_id", metavar="ID", help="Only runs of this replay.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many, newest first.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @connected
 def ls(
     session: Session,
     *,
-    pipeline: str | None,
-    state: str | None,
-    schedule: str | None,
-    origin: str | None,
-    q: str | None,
     since: dt.datetime | None,
     until: dt.datetime | None,
-    backfill: str | None,
     limit: int,
     everything: bool,
+    **which: str | None,
 ) -> None:
     """List runs, newest first.
 
@@ -98,25 +94,13 @@ def ls(
         took = between(run.started_at, run.finished_at)
         return [str(run.number), run.pipeline_id, run.state, output.moment(run.created_at), took, str(run.id)]
 
-    query = {
-        "pipeline_id": pipeline,
-        "state": state,
-        "schedule_id": schedule,
-        "backfill_id": backfill,
-        "origin": origin,
-        "q": q,
-    }
-    query |= {
+    query = which | {
         "created_after": since.isoformat() if since else None,
         "created_before": until.isoformat() if until else None,
     }
-    count = output.listing(
-        session.client.pages(path("runs"), query=query, limit=None if everything else limit), _COLUMNS, row
-    )
-    if not count:
-        output.note("No runs. Start one: penstock trigger PIPELINE")
-    elif count == limit and not everything and output.form is Format.TABLE:
-        output.note(f"The newest {limit}; see more with --limit or --all.")
+    most = None if everything else limit
+    count = output.listing(session.client.pages(path("runs"), query=query, limit=most), _COLUMNS, row)
+    output.remark(count, most, "No runs. Start one: penstock trigger PIPELINE")
 
 
 @runs.command()
@@ -174,6 +158,18 @@ def await_end(session: Session, run: Run, *, timeout: float | None) -> None:
     if output.is_json:
         output.record(raw, list)
     _expect_success(raw)
+
+
+def await_all(session: Session, run_ids: Iterable[uuid.UUID], *, timeout: float | None) -> None:
+    """Show runs until they have ended, one after the other; raise RunFailed of the last that did not succeed."""
+    failure: RunFailed | None = None
+    for run_id in run_ids:
+        try:
+            await_end(session, read(session.client.fetch("GET", path("runs", str(run_id))), Run), timeout=timeout)
+        except RunFailed as failed:
+            failure = failed
+    if failure:
+        raise failure
 
 
 def describe(run: Run, output: Output) -> list[Part]:

@@ -102,6 +102,7 @@ def show(session: Session, *, schedule_id: str) -> None:
 @click.option("--name", required=True, help="What people call it.")
 @click.option("--source", default="generic", show_default=True, help="Which system sends: generic, github, ...")
 @click.option("--secret-stdin", is_flag=True, help="Read the sender's signing secret from standard input.")
+@click.option("--source-config", type=JsonObject(), metavar="JSON|@FILE|-", help="More that verifying needs.")
 @click.option("--variables", type=JsonObject(), metavar="JSON|@FILE|-", help="Variables of every run that it starts.")
 @click.option("--body-limit", type=click.IntRange(1, MAX_BODY_LIMIT), metavar="BYTES", help="Largest body it takes.")
 @click.option("--on-paused", type=click.Choice([word.value for word in OnPaused]), help="What a delivery does then.")
@@ -144,7 +145,8 @@ def create(
         if text is not None:
             body[name] = _moment(text, given["timezone"] or "UTC")
     if secret_stdin:
-        body["source_config"] = {"secrets": [read_stdin("--secret-stdin").strip("\r\n")]}
+        secrets = {"secrets": [read_stdin("--secret-stdin").strip("\r\n")]}
+        body["source_config"] = body.get("source_config", {}) | secrets
     raw = session.client.fetch("POST", path("schedules"), body=body)
     _print(session.output, raw)
     made = read(raw, Schedule)

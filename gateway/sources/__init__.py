@@ -17,7 +17,7 @@ from gateway.schemes import Scheme
 from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SourceConfig
 
-__all__ = ["Facts", "Handshake", "Incoming", "Item", "Reply", "Sample", "Source", "discover"]
+__all__ = ["Facts", "Handshake", "Incoming", "Item", "Reply", "Sample", "Source", "discover", "find"]
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +148,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     def _configured(self, config: SourceConfig) -> list[Scheme]:
         return [scheme for scheme in self.schemes if all(getattr(config, name) for name in scheme.needs)]
+
+
+def find(name: str) -> Source | None:
+    """Find one source without importing the others; None when there is none of this name."""
+    if name not in {entry.name for entry in pkgutil.iter_modules(__path__)}:
+        return None
+    source: Source = importlib.import_module(f"{__name__}.{name}").source
+    return source
 
 
 @cache

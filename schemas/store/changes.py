@@ -32,7 +32,7 @@ async def horizon(db: Db) -> str:
 async def tail(
     db: Db, after: tuple[str, uuid.UUID, int], *, horizon: str, with_logs: bool, limit: int
 ) -> list[TailedChange]:
-    """Read what all runs did after the cursor (xid, run id, seq) and below the horizon, in a total order."""
+    """Read what all runs did, and events, after the cursor (xid, id, seq) and below the horizon, in a total order."""
     xid, run_id, seq = after
     rows = await db.fetch(SQL["tail"], xid, run_id, seq, horizon, limit, with_logs)
     return [msgspec.convert(row, TailedChange) for row in rows]

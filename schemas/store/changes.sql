@@ -23,27 +23,40 @@ SELECT id, seq, finished_at IS NOT NULL AS has_ended FROM runs WHERE id = ANY ($
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text
 
 -- name: tail -> TailedChange
--- What many runs did, in the order of their transactions, after a cursor and below the horizon.
+-- What many runs did and which events came, in the order of their transactions, after a cursor and below the horizon. Of an
+-- event the id and its verdict stand where those of a run do, and what else is told of it is in `fields`.
 SELECT c.run_id, c.seq, c.at, c.kind, c.state, c.block_id, c.map_index, c.attempt, c.row_count, c.duration_ms, c.error, c.level,
-       c.message, c.fields, c.xid::text AS xid, r.pipeline_id, r.schedule_id
+       c.message, c.fields, c.xid::text AS xid, coalesce(r.pipeline_id, s.pipeline_id) AS pipeline_id,
+       coalesce(c.schedule_id, r.schedule_id) AS schedule_id
 FROM (
     (SELECT run_id, seq, at, kind, state, block_id, map_index, attempt, row_count, duration_ms, coalesce(error, 'null') AS error,
-            NULL::text AS level, NULL::text AS message, 'null'::json AS fields, xid
+            NULL::text AS level, NULL::text AS message, 'null'::json AS fields, xid, NULL::uuid AS schedule_id
      FROM changes
      WHERE xid >= $1::text::xid8 AND xid < $4::text::xid8 AND (xid, run_id, seq) > ($1::text::xid8, $2::uuid, $3::integer)
      ORDER BY xid, run_id, seq
      LIMIT $5)
     UNION ALL
-    (SELECT run_id, seq, at, 'log', NULL, block_id, map_index, attempt, NULL, NULL, 'null', level, message, fields, xid
+    (SELECT run_id, seq, at, 'log', NULL, block_id, map_index, attempt, NULL, NULL, 'null', level, message, fields, xid, NULL
      FROM logs
      WHERE $6 AND xid >= $1::text::xid8 AND xid < $4::text::xid8
        AND (xid, run_id, seq) > ($1::text::xid8, $2::uuid, $3::integer)
      ORDER BY xid, run_id, seq
      LIMIT $5)
+    UNION ALL
+    (SELECT id, 0, received_at, 'event', verdict, NULL, NULL, 0, NULL, NULL, 'null', NULL, NULL,
+            json_build_object('source', source, 'reason_code', reason_code, 'reason', reason, 'event_type', event_type,
+                              'dedupe_key', dedupe_key, 'size', size),
+            xid, schedule_id
+     FROM events
+     WHERE xid >= $1::text::xid8 AND xid < $4::text::xid8 AND (xid, id, 0) > ($1::text::xid8, $2::uuid, $3::integer)
+     ORDER BY xid, id
+     LIMIT $5)
     ORDER BY xid, run_id, seq
     LIMIT $5
 ) c
-JOIN runs r ON r.id = c.run_id
+LEFT JOIN runs r ON r.id = c.run_id
+LEFT JOIN schedules s ON s.id = c.schedule_id
+WHERE coalesce(r.pipeline_id, s.pipeline_id) IS NOT NULL  -- or it was purged meanwhile
 ORDER BY c.xid, c.run_id, c.seq
 
 -- name: attempts -> BlockAttempt

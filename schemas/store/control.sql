@@ -127,10 +127,10 @@ WITH deleted AS (
 ), outputs AS (
     DELETE FROM block_outputs o USING deleted WHERE o.run_id = deleted.id RETURNING o.run_id, o.object
 ), discarded AS (
-    INSERT INTO discarded_runs (run_id)
-    SELECT run_id FROM outputs WHERE object IS NOT NULL
+    INSERT INTO discarded_objects (prefix)
+    SELECT 'runs/' || run_id FROM outputs WHERE object IS NOT NULL
     UNION
-    SELECT id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
+    SELECT 'runs/' || id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
     ON CONFLICT DO NOTHING
 ), lines AS (
     DELETE FROM logs l USING deleted WHERE l.run_id = deleted.id

@@ -64,7 +64,9 @@ WITH rung AS (
 )
 SELECT claimed.id, number, pipeline_id, claimed.schedule_id, event_id, variables, logical_date, origin, parent_id, queue, attempt,
        epoch, seq, wants_callback, run_timeout_s, time_left_s, $6::boolean AS is_limited,
-       CASE WHEN event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type, coalesce(event_item, e.body) AS event_body
+       CASE WHEN event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
+       coalesce(event_item, e.body) AS event_body, CASE WHEN event_item IS NULL THEN e.object END AS event_object,
+       e.size AS event_size, CASE WHEN e.object IS NOT NULL THEN encode(e.sha256, 'hex') END AS event_sha256
 FROM claimed
 LEFT JOIN events e ON e.id = claimed.event_id
 

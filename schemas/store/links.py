@@ -20,7 +20,12 @@ async def create(db: Db, link_id: uuid.UUID, *, schedule_id: uuid.UUID, new: New
     return expires_at
 
 
-async def use(db: Db, link_id: uuid.UUID) -> LinkGate | None:
-    """Count one use; None when the link is unknown, expired, revoked or used up."""
-    row = await db.fetchrow(SQL["use"], link_id)
+async def gate(db: Db, link_id: uuid.UUID) -> LinkGate | None:
+    """Read what a link opens; None when it is unknown, expired, revoked or used up."""
+    row = await db.fetchrow(SQL["gate"], link_id)
     return None if row is None else msgspec.convert(row, LinkGate)
+
+
+async def use(db: Db, link_id: uuid.UUID) -> bool:
+    """Count one use; False when there is none left, or the link has ended meanwhile."""
+    return await db.fetchval(SQL["use"], link_id) is not None

@@ -12,7 +12,8 @@ import msgspec
 import structlog
 
 from schemas.errors import NotFound
-from schemas.ids import LARGEST_ID, floor_of, new_id
+from schemas.ids import LARGEST_ID, floor_of, moment_of, new_id
+from schemas.objects import day_prefix
 from schemas.overviews import TableSize
 from schemas.purges import OldPartition, Phase, Preview, Purge, PurgeState
 from schemas.store.db import Database, Db, queries
@@ -101,23 +102,23 @@ async def drop_detached(db: Db) -> bool:
     return await db.fetchval(SQL["drop_detached"]) is not None
 
 
-async def delete_files(db: Db, delete: Callable[[uuid.UUID], Awaitable[None]]) -> bool:
-    """Have the files of some purged runs deleted; what fails is tried again later. False when nothing is due.
+async def delete_files(db: Db, delete: Callable[[str], Awaitable[None]]) -> bool:
+    """Have the files of what was purged deleted, by prefix; what fails is tried again later. False when nothing is due.
 
     No transaction is open meanwhile: a store is slow, and watchers wait for the oldest transaction that writes.
     """
-    run_ids = [row["run_id"] for row in await db.fetch(SQL["take_discarded"], FILES_AT_ONCE)]
-    gone = [run_id for run_id in run_ids if await _succeeds(delete, run_id)]
+    prefixes = [row["prefix"] for row in await db.fetch(SQL["take_discarded"], FILES_AT_ONCE)]
+    gone = [prefix for prefix in prefixes if await _succeeds(delete, prefix)]
     if gone:
         await db.execute(SQL["forget_discarded"], gone)
-    return bool(run_ids)
+    return bool(prefixes)
 
 
-async def _succeeds(delete: Callable[[uuid.UUID], Awaitable[None]], run_id: uuid.UUID) -> bool:
+async def _succeeds(delete: Callable[[str], Awaitable[None]], prefix: str) -> bool:
     try:
-        await delete(run_id)
+        await delete(prefix)
     except Exception:
-        log.exception("files of a purged run stay for now", run_id=str(run_id))
+        log.exception("purged files stay for now", prefix=prefix)
         return False
     return True
 
@@ -136,6 +137,8 @@ async def _drop_a_partition(db: Db, purge: PurgeState) -> None:
             continue
         rows = partition.rows if partition.rows >= 0 else await db.fetchval(count, *span, LARGEST_COUNT)
         await db.execute(SQL["detach"], partition.parent, partition.name)
+        if partition.parent == "events":  # also what no row names, since its gateway was killed before it could commit
+            await db.execute(SQL["discard"], day_prefix(moment_of(partition.first_id).date()))
         counts = [rows if partition.parent == parent else 0 for parent in _ASKS]
         await db.execute(SQL["dropped"], purge.id, *counts)
         return

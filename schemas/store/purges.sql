@@ -72,10 +72,10 @@ WITH looked_at AS MATERIALIZED (
 ), outputs AS (
     DELETE FROM block_outputs o USING deleted WHERE o.run_id = deleted.id RETURNING o.run_id, o.object
 ), discarded AS (
-    INSERT INTO discarded_runs (run_id)
-    SELECT run_id FROM outputs WHERE object IS NOT NULL
+    INSERT INTO discarded_objects (prefix)
+    SELECT 'runs/' || run_id FROM outputs WHERE object IS NOT NULL
     UNION
-    SELECT id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
+    SELECT 'runs/' || id FROM deleted WHERE epoch > 1  -- an owner that died may have left files that no row names
     ON CONFLICT DO NOTHING
 ), told AS (
     DELETE FROM callbacks c USING deleted WHERE c.run_id = deleted.id
@@ -119,6 +119,10 @@ SELECT count(*) FROM (SELECT 1 FROM logs WHERE run_id >= $1 AND run_id < $2 LIMI
 -- name: detach
 SELECT detach_partition($1, $2)
 
+-- name: discard
+-- Let everything below a prefix of the object store be deleted.
+INSERT INTO discarded_objects (prefix) VALUES ($1) ON CONFLICT DO NOTHING
+
 -- name: drop_detached
 SELECT drop_a_detached_partition()
 
@@ -139,7 +143,11 @@ WITH looked_at AS MATERIALIZED (
 ), deleted AS (
     DELETE FROM events e USING looked_at l
     WHERE e.id = l.id AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.event_id = l.id)
-    RETURNING e.id
+    RETURNING e.id, e.object
+), discarded AS (
+    INSERT INTO discarded_objects (prefix)
+    SELECT regexp_replace(object, '/[^/]*$', '') FROM deleted WHERE object IS NOT NULL
+    ON CONFLICT DO NOTHING
 ), seen AS (
     SELECT count(*) AS count, (SELECT id FROM looked_at ORDER BY id DESC LIMIT 1) AS last FROM looked_at
 )
@@ -200,20 +208,20 @@ FROM seen
 WHERE purges.id = $1
 
 -- name: take_discarded
--- Runs whose files are to be deleted now; they come back later unless they are forgotten, the more often the later.
+-- Prefixes of what is to be deleted now; they come back later unless they are forgotten, the more often the later.
 WITH due AS (
-    SELECT run_id FROM discarded_runs
+    SELECT prefix FROM discarded_objects
     WHERE next_attempt_at <= clock_timestamp()
     ORDER BY next_attempt_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 )
-UPDATE discarded_runs d SET
+UPDATE discarded_objects d SET
     attempts = attempts + 1,
     next_attempt_at = clock_timestamp() + least(3600, 15 * power(2, least(attempts, 10))) * interval '1 second'
 FROM due
-WHERE d.run_id = due.run_id
-RETURNING d.run_id
+WHERE d.prefix = due.prefix
+RETURNING d.prefix
 
 -- name: forget_discarded
-DELETE FROM discarded_runs WHERE run_id = ANY ($1::uuid[])
+DELETE FROM discarded_objects WHERE prefix = ANY ($1::text[])

@@ -175,6 +175,7 @@ def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit
         which.is_newest,
         which.origins or None,
         which.name_pattern,
+        which.replay_id,
         which.dated_after,
         which.dated_before,
     )
@@ -194,6 +195,7 @@ def _path(which: RunFilter) -> str:
         ("parent", which.parent_id is not None),
         ("running", which.state is RunState.RUNNING),
         ("backfill", which.backfill_id is not None),
+        ("replay", which.replay_id is not None),
         ("ended of pipeline", has_not_succeeded and which.pipeline_id is not None),
         ("schedule", which.schedule_id is not None),
         ("queued", which.state is RunState.QUEUED),

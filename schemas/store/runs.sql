@@ -78,6 +78,7 @@ FROM (
            AND ($10::text IS NULL OR c.origin = $10)
            AND ($11::uuid IS NULL OR c.parent_id = $11)
            AND ($12::uuid IS NULL OR c.backfill_id = $12)
+           AND ($28::uuid IS NULL OR c.replay_id = $28)
            AND ($14::text[] IS NULL OR c.state = ANY ($14))
            AND ($15::text[] IS NULL OR c.pipeline_id = ANY ($15))
            AND ($16::text IS NULL OR c.pipeline_id ILIKE $16)
@@ -89,8 +90,8 @@ FROM (
            AND ($22::timestamptz IS NULL OR c.logical_date < $22)
            AND ($23::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) >= $23)
            AND ($24::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) < $24)
-           AND ($28::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) >= $28)
-           AND ($29::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) < $29)
+           AND ($29::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) >= $29)
+           AND ($30::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) < $30)
            AND (NOT $25::boolean OR NOT EXISTS (
                SELECT 1 FROM runs later WHERE later.first_id = coalesce(c.first_id, c.id) AND later.id > c.id))
            AND (num_nonnulls($26::text[], $27::text) = 0 OR (
@@ -118,6 +119,9 @@ FROM (
         (SELECT * FROM runs WHERE $1 = 'backfill' AND backfill_id = $12 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
+        (SELECT * FROM runs WHERE $1 = 'replay' AND replay_id = $28 AND id >= $2 AND id < $3
+         ORDER BY id DESC LIMIT $4)
+        UNION ALL
         (SELECT * FROM runs WHERE $1 = 'origin' AND origin <> 'event' AND origin = $10 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
@@ -143,13 +147,15 @@ LIMIT $5
 -- name: rows -> RunRow
 -- The runs with these ids or this number, the newest first; $3 is the largest event body, in bytes, that comes along.
 SELECT r.id, r.number, r.pipeline_id, r.version, r.schedule_id, r.event_id, r.state, r.variables, r.logical_date,
-       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.queue, r.passed_sla, r.callback_url, r.attempt,
-       r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
+       r.run_key, r.note, r.origin, r.parent_id, r.backfill_id, r.replay_id, r.queue, r.passed_sla, r.callback_url,
+       r.attempt, r.created_at, r.started_at, r.finished_at, coalesce(r.error, 'null') AS error,
        CASE WHEN r.event_item IS NULL THEN e.kind ELSE 'json' END AS event_kind, e.content_type AS event_content_type,
-       length(coalesce(r.event_item, e.body)) AS event_size,
-       CASE WHEN length(coalesce(r.event_item, e.body)) > $3 OR r.event_item IS NULL AND e.kind = 'binary'
-            THEN encode(sha256(coalesce(r.event_item, e.body)), 'hex') END AS event_sha256,
-       CASE WHEN length(coalesce(r.event_item, e.body)) <= $3 THEN coalesce(r.event_item, e.body) END AS event_body
+       coalesce(length(r.event_item), e.size) AS event_size,
+       CASE WHEN length(r.event_item) > $3 THEN encode(sha256(r.event_item), 'hex')
+            WHEN r.event_item IS NULL AND (e.size > $3 OR e.kind = 'binary' OR e.object IS NOT NULL)
+            THEN encode(coalesce(e.sha256, sha256(e.body)), 'hex') END AS event_sha256,
+       CASE WHEN r.event_item IS NULL AND (e.size > $3 OR e.object IS NOT NULL) OR length(r.event_item) > $3 THEN NULL
+            ELSE coalesce(r.event_item, e.body) END AS event_body
 FROM runs r
 LEFT JOIN events e ON e.id = r.event_id
 WHERE r.id = ANY ($1::uuid[]) OR r.number = $2::bigint

@@ -40,8 +40,8 @@ async def insert_event(connection: "asyncpg.Connection[asyncpg.Record]", event_i
     """Write an event and say in which partition it lies."""
     return str(
         await connection.fetchval(
-            """INSERT INTO events (id, schedule_id, source, verdict, content_type, kind, headers, body)
-               VALUES ($1, $1, 'generic', 'accepted', '', 'empty', '{}', '') RETURNING tableoid::regclass::text""",
+            """INSERT INTO events (id, schedule_id, source, verdict, content_type, kind, headers, body, size)
+               VALUES ($1, $1, 'generic', 'accepted', '', 'empty', '{}', '', 0) RETURNING tableoid::regclass::text""",
             event_id,
         )
     )

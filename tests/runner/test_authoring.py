@@ -7,6 +7,7 @@ import sys
 import textwrap
 import uuid
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -95,6 +96,40 @@ def test_event_variables_are_decoded_when_they_are_first_read() -> None:
     run = Run(event_variables=EventBody(kind=Kind.FORM, body=b"a=1&a=2&b=", content_type="", url=""))
     assert run.event_variables == {"a": ["1", "2"], "b": ""}
     assert run.event_variables is run.event_variables
+
+
+@pytest.mark.parametrize(
+    ("event_variables", "read", "sent"),
+    [
+        ({"a": [1, "ü"]}, {"a": [1, "ü"]}, '{"a":[1,"ü"]}'.encode()),
+        ("text", "text", b"text"),
+        (b"\0\xff", b"\0\xff", b"\0\xff"),
+        (None, None, b""),
+        (EventBody(kind=Kind.FORM, body=b"a=1"), {"a": "1"}, b"a=1"),
+        (EventBody(kind=Kind.BINARY, body=b"\xff"), b"\xff", b"\xff"),
+        (EventBody(kind=Kind.EMPTY, body=b""), None, b""),
+    ],
+)
+def test_an_event_is_read_by_the_same_call_in_a_unit_test(event_variables: Any, read: Any, sent: bytes) -> None:
+    run: Run[None] = Run(event_variables=event_variables)
+
+    assert (run.read_event(), run.read_event_bytes()) == (read, sent)
+
+
+def test_a_large_event_is_described_and_fetched_when_it_is_read() -> None:
+    fetched = []
+
+    def fetch(event: EventBody) -> bytes:
+        fetched.append(event.object)
+        return b"[1, 2]"
+
+    large = EventBody(kind=Kind.JSON, body=b"", content_type="x/y", url="u", object="events/1", size=6, sha256="ab")
+    run: Run[None] = Run(event_variables=large, fetch=fetch)
+
+    assert run.event_variables == {"content_type": "x/y", "size": 6, "sha256": "ab", "url": "u"}
+    assert fetched == []
+    assert (run.read_event(), run.read_event_bytes()) == ([1, 2], b"[1, 2]")
+    assert fetched == ["events/1", "events/1"]
 
 
 def test_importing_the_authoring_api_loads_nothing_heavy() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from runner.outputs import decode, encode
 from runner.wire import Call, Reason, Refused
-from schemas.outputs import INLINE_LIMIT, Format, Output
+from schemas.objects import INLINE_LIMIT
+from schemas.outputs import Format, Output
 from schemas.previews import Preview
 
 

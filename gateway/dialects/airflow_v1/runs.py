@@ -59,7 +59,7 @@ async def post_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheCore
         raise of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise await triggers.of_conflict(core, error, pipeline, trigger) from None
-    return wire.show_run(await core.runs.name(as_made(run)))
+    return wire.show_run(as_made(await core.runs.name(run)))
 
 
 @get(_RUNS, guards=[may(Role.VIEWER)])
@@ -119,8 +119,9 @@ async def update_dag_run_state(
     """Say what became of a run, or begin it anew (`queued`)."""
     form = await _read(request, core, "state")
     state = form.choice("state", NewState)
-    await set_state(core, await find_run(core, dag_id, run_id), state, caller)
-    return wire.show_run(await find_run(core, dag_id, run_id))
+    named = await find_run(core, dag_id, run_id)
+    await set_state(core, named, state, caller)
+    return wire.show_run(as_made(await find_run(core, dag_id, run_id), before=named.run.id))
 
 
 @patch(f"{_RUN}/setNote", guards=[may(Role.OPERATOR)])
@@ -147,7 +148,7 @@ async def clear_dag_run(
     if is_dry:
         return wire.References([wire.refer(named, standing) for standing in standings(named.run, {})])
     run = await core.control.requeue(named.run, caller, is_whole=True, note=None)
-    return wire.show_run(await core.runs.name(as_made(run)))
+    return wire.show_run(as_made(await core.runs.name(run), before=named.run.id))
 
 
 async def find_run(core: Core, dag_id: str, run_id: str) -> NamedRun:

@@ -156,9 +156,8 @@ async def get_log(
     pages = log_pages.pages(core, named.run, (task_id, one.map_index, attempt), after if wants_json else 0)
     if not wants_json:
         return Stream(_as_text(pages), media_type="text/plain")
-    part = await log_pages.first_of(pages, is_full=bool(asked.flag("full_content")))
-    token = log_pages.to_cursor(part.lines[-1].seq if part.lines else after)
-    return Response(wire.LogPage(_python_text(_text(part.lines)), token))
+    part = await log_pages.first_of(pages, after, is_full=bool(asked.flag("full_content")))
+    return Response(wire.LogPage(_python_text(_text(part.lines)), log_pages.to_cursor(part.end)))
 
 
 def _say(text: str, *, wants_json: bool) -> Response[wire.LogPage] | Response[str]:

@@ -272,7 +272,7 @@ def _of_try(named: NamedRun, standing: Standing) -> dict[str, Any]:
 def _shared(pipeline: Pipeline, schedule: Schedule | None) -> dict[str, Any]:
     next_date = write_if_any(pipelines.next_date(schedule))
     return {
-        "dag_display_name": pipeline.id,
+        "dag_display_name": pipeline.name or pipeline.id,
         "dag_id": pipeline.id,
         "description": pipelines.describe(pipeline),
         "file_token": pipeline.id,

@@ -153,7 +153,7 @@ def _shared(pipeline: Pipeline, schedule: Schedule | None) -> dict[str, Any]:
     next_date = pipelines.next_date(schedule)
     return {
         "dag_id": pipeline.id,
-        "dag_display_name": pipeline.id,
+        "dag_display_name": pipeline.name or pipeline.id,
         "is_paused": pipeline.is_paused,
         "last_parsed_time": pipeline.updated_at,
         "bundle_version": pipeline.version,

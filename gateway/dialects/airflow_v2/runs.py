@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -45,19 +46,24 @@ class _Untyped(Stream):
 async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheCore) -> wire.DagRun:
     """Queue a run; one of a paused pipeline waits until that is unpaused."""
     now = dt.datetime.fromtimestamp(core.registry.now_s(), dt.UTC)
-    trigger = triggers.read_trigger(await Fields.read(request, core.settings.body_limit), now=now)
+    trigger, moment = triggers.read_trigger(await Fields.read(request, core.settings.body_limit), now=now)
     try:
         pipeline = await core.catalog.get_pipeline(dag_id)
     except NotFound:
         raise Refused(f"Dag with dag_id: '{dag_id}' not found", status=404) from None
-    begin = core.runs.trigger if trigger.run_key else core.runs.trigger_now
+    how: Any = {"on_paused": OnPaused.QUEUE, "once_per_date": True}
     try:
-        run = await begin(dag_id, trigger, on_paused=OnPaused.QUEUE, once_per_date=True)
+        if trigger.run_key:
+            run = await core.runs.trigger(dag_id, trigger, **how)
+        elif moment:
+            run = await core.runs.trigger_at(moment, dag_id, trigger, **how)
+        else:
+            run = await core.runs.trigger_now(dag_id, trigger, **how)
     except Invalid as error:
         raise of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise triggers.of_conflict(error, pipeline, trigger) from None
-    return await _show(core, as_made(run))
+    return wire.show_run(as_made(await core.runs.name(run)))
 
 
 @get("/api/v2/dags/{dag_id:str}/dagRuns", guards=[may(Role.VIEWER)])
@@ -126,12 +132,14 @@ async def patch_dag_run(
     given.refuse_wrong()
     mask = Parameters(request).texts("update_mask")
     named = await find_run(core, dag_id, run_id)
+    first = named.run.id
     if state is not None and (not mask or "state" in mask):
         await set_state(core, named, state, caller)
         named = await find_run(core, dag_id, run_id)
     if given.has("note") and (not mask or "note" in mask):
         await core.control.annotate(named.run.id, note, caller)
-    return wire.show_run(await find_run(core, dag_id, run_id))
+        named = await find_run(core, dag_id, run_id)
+    return wire.show_run(as_made(named, before=first))
 
 
 @post(f"{_RUN}/clear", guards=[may(Role.OPERATOR)], status_code=200)
@@ -152,7 +160,7 @@ async def clear_dag_run(
         cleared = [task for task in tasks if not only_failed or task.state in NOT_SUCCEEDED]
         return wire.TaskInstances(cleared, len(cleared))
     run = await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note)
-    return await _show(core, run if run.id == named.run.id else as_made(run))
+    return wire.show_run(as_made(await core.runs.name(run), before=named.run.id))
 
 
 @get(f"{_RUN}/wait", guards=[may(Role.VIEWER)])
@@ -176,10 +184,6 @@ async def _expect_dag(core: Core, dag_id: str) -> str:
         return (await core.catalog.get_pipeline(dag_id)).id
     except NotFound:
         raise Refused(f"The Dag with dag_id: `{dag_id}` was not found", status=404) from None
-
-
-async def _show(core: Core, run: Run) -> wire.DagRun:
-    return wire.show_run(await core.runs.name(run))
 
 
 async def _lines(core: Core, run: Run, interval: float) -> AsyncGenerator[bytes]:

@@ -25,13 +25,23 @@ from schemas.runs import LogLine, NamedRun
 from schemas.states import Role
 
 _TASKS = "/api/v2/dags/{dag_id:str}/dagRuns/{run_id:str}/taskInstances"
-_ORDERS = {name: name for name in ("id", "state", "duration", "start_date", "end_date", "map_index", "try_number")} | {
-    "logical_date": "logical_date",
-    "run_after": "run_after",
-    "task_id": "task_id",
-    "task_display_name": "task_id",
-    "queued_when": "queued_when",
-}
+_ORDERS = frozenset(
+    {
+        "id",
+        "task_id",
+        "task_display_name",
+        "state",
+        "map_index",
+        "try_number",
+        "duration",
+        "start_date",
+        "end_date",
+        "queued_when",
+        "logical_date",
+        "run_after",
+    }
+)
+_OPEN = (None, "running")  # states of a task whose log may still grow
 _FILTERS = ("limit", "offset", "order_by", "state")
 _NDJSON = "application/x-ndjson"
 
@@ -103,11 +113,8 @@ async def get_log(
     if not accept.startswith(("*/*", "application/json", _NDJSON)):
         raise Refused("Only application/json or application/x-ndjson is supported", status=406)
     asked = Parameters(request)
-    map_index, attempt, after = (
-        _map_index(asked.text("map_index")),
-        queries.integer(("path", "try_number"), try_number, least=1),
-        errors.from_cursor(asked.text("token") or ""),
-    )
+    map_index, after = _map_index(asked.text("map_index")), errors.from_cursor(asked.text("token") or "")
+    attempt = queries.integer(("path", "try_number"), try_number, least=1)
     named = await find_run(core, dag_id, run_id)
     tasks = [task for task in wire.show_tasks(named, {}) if (task.task_id, task.map_index) == (task_id, map_index)]
     if not tasks or attempt > max(tasks[0].try_number, 1):
@@ -115,8 +122,9 @@ async def get_log(
     pages = log_pages.pages(core, named.run, (task_id, map_index, attempt), after)
     if accept.startswith(_NDJSON):
         return Stream(_encoded(pages), media_type=_NDJSON)
-    part = await log_pages.first_of(pages, is_full=asked.text("full_content") in ("true", "True", "1"))
-    token = None if part.next_at is None else log_pages.to_cursor(part.next_at)
+    part = await log_pages.first_of(pages, after, is_full=asked.text("full_content") in ("true", "True", "1"))
+    is_open = part.has_more or (tasks[0].state in _OPEN and attempt >= tasks[0].try_number)
+    token = log_pages.to_cursor(part.end) if is_open else None
     return Response(wire.LogPage([wire.show_line(line) for line in part.lines], token))
 
 
@@ -137,13 +145,8 @@ async def _list(
     if task_id is not None:
         found = [task for task in found if task.task_id == task_id and task.map_index != UNMAPPED]
     wanted = [task for task in found if not states or (task.state or "none") in states]
-    wanted = sorted_by([_translated(attribute) for attribute in order], wanted)
+    wanted = sorted_by(order, wanted)
     return wire.TaskInstances(wanted[span.offset : span.offset + span.limit], len(wanted))
-
-
-def _translated(attribute: str) -> str:
-    sign = "-" if attribute.startswith("-") else ""
-    return sign + _ORDERS[attribute.lstrip("-")]
 
 
 async def _show(core: Core, named: NamedRun) -> list[wire.TaskInstance]:

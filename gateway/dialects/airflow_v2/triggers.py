@@ -15,8 +15,8 @@ _RESERVED = ("backfill", "scheduled", "asset_triggered")
 _LENIENCE = dt.timedelta(minutes=1)  # for a client whose clock is ahead of ours
 
 
-def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
-    """Read the body of a trigger, whose run is named by its moment if it has no `run_key`; raises Refused.
+def read_trigger(given: Fields, *, now: dt.datetime) -> tuple[Trigger, dt.datetime | None]:
+    """Read the body of a trigger, and the moment that names its run if it has no `run_key`; raises Refused.
 
     What can start does: a `run_after` that lies ahead is refused, a time schedule does that.
     """
@@ -39,7 +39,8 @@ def read_trigger(given: Fields, *, now: dt.datetime) -> Trigger:
             raise value_rejected(f"dag_run_id has {len(run_id)} characters; there may be {RUN_KEY_LIMIT}")
     if run_after is not None and run_after > now + _LENIENCE:
         raise not_served("A run_after that lies ahead")
-    return Trigger(variables=conf, logical_date=logical_date, run_key=run_id or None, note=note or None)
+    trigger = Trigger(variables=conf, logical_date=logical_date, run_key=run_id or None, note=note or None)
+    return trigger, run_after
 
 
 def of_conflict(error: Conflict, pipeline: Pipeline, trigger: Trigger) -> PenstockError:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from schemas.objects import INLINE_LIMIT
 from tests.problems import problem
 from tests.system import Json, Penstock
 
@@ -289,16 +290,18 @@ async def test_what_reads_a_secret_is_not_evaluated_again_from_what_is_stored(sh
     }
 
 
-async def test_a_duplicate_and_its_first_are_explained_alike(shared: Penstock) -> None:
+@pytest.mark.parametrize("padding", [0, INLINE_LIMIT])
+async def test_a_duplicate_and_its_first_are_explained_alike(padding: int, shared: Penstock) -> None:
     hook = await shared.hook("quick", dedupe="body.id")
-    first = await deliver(shared, hook, {"id": "a"})
-    await deliver(shared, hook, {"id": "a"})
+    first = await deliver(shared, hook, {"id": "a", "padding": "x" * padding})
+    await deliver(shared, hook, {"id": "a", "padding": "x" * padding})
     found = await read(shared, f"/v1/events?schedule_id={hook.split('/')[-2]}&verdict=duplicate")
 
     steps = by_step(await read(shared, f"/v1/events/{found['items'][0]['id']}/explain"))
 
     assert (steps["dedupe"], steps["dedupe key"]) == ('"a"', "a")
     assert (steps["first"], steps["verdict"]) == (f"event {first['event_id']}", "duplicate: it came before")
+    assert by_step(await read(shared, f"/v1/events/{first['event_id']}/explain"))["dedupe"] == steps["dedupe"]
 
 
 async def test_a_body_that_no_expression_can_read_still_gets_its_answer(shared: Penstock) -> None:

@@ -11,6 +11,7 @@ import msgspec
 RUN_ID = "01980000-0000-7000-8000-000000000012"
 SCHEDULE_ID = "01980000-0000-7000-8000-000000000007"
 TOKEN_ID = "01980000-0000-7000-8000-000000000003"
+EVENT_ID = "01980000-0000-7000-8000-000000000005"
 KEY_ID = "01980000-0000-7000-8000-000000000004"
 
 
@@ -108,6 +109,11 @@ def canned_gateway() -> Iterator[CannedGateway]:
             thread.join()
 
 
+def sent(server: CannedGateway) -> Any:
+    """Read the body of the last request."""
+    return msgspec.json.decode(server.asked[-1].body)
+
+
 def a_run(**changes: Any) -> dict[str, Any]:
     """Make a finished run as the API shows it."""
     return {
@@ -126,6 +132,7 @@ def a_run(**changes: Any) -> dict[str, Any]:
         "parent_id": None,
         "resumed_from": None,
         "backfill_id": None,
+        "replay_id": None,
         "queue": "default",
         "passed_sla": False,
         "callback_url": None,
@@ -219,6 +226,37 @@ def a_schedule(**changes: Any) -> dict[str, Any]:
         "notify": {},
         "created_at": "2026-11-20T09:00:00Z",
         "updated_at": "2026-11-20T09:00:00Z",
+        **changes,
+    }
+
+
+def an_event(**changes: Any) -> dict[str, Any]:
+    """Make an event as the API lists it."""
+    return {
+        "id": EVENT_ID,
+        "schedule_id": SCHEDULE_ID,
+        "source": "github",
+        "verdict": "accepted",
+        "reason_code": None,
+        "reason": None,
+        "event_type": "push",
+        "dedupe_key": "github:1",
+        "content_type": "application/json",
+        "kind": "json",
+        "size": 92,
+        "sha256": "ab12",
+        "deliveries": 1,
+        "conflicts": 0,
+        "headers": {"content-type": "application/json", "x-hub-signature-256": "***"},
+        "query": "",
+        "timings": {"signature": 89, "rules": 14},
+        "observed": None,
+        "rules_id": None,
+        "duplicate_of": None,
+        "received_at": "2026-11-20T09:40:00Z",
+        "runs": [{"id": RUN_ID, "number": 12, "state": "success"}],
+        "has_more_runs": False,
+        "replays": 0,
         **changes,
     }
 

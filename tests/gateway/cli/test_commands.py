@@ -17,6 +17,7 @@ from tests.gateway.cli.canned_gateway import (
     a_pipeline,
     a_run,
     a_schedule,
+    sent,
 )
 from tests.gateway.cli.conftest import Penstock
 
@@ -25,10 +26,6 @@ BROKEN = a_pipeline(id="bad", version=None, graph=None, error='Traceback\nNameEr
 
 def a_list(*items: Any) -> dict[str, Any]:
     return {"items": list(items), "next_cursor": None}
-
-
-def sent(server: CannedGateway) -> Any:
-    return msgspec.json.decode(server.asked[-1].body)
 
 
 def lines(text: str) -> list[str]:

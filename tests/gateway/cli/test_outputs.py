@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from tests.gateway.cli.canned_gateway import CannedGateway
+from tests.gateway.cli.canned_gateway import CannedGateway, sent
 from tests.gateway.cli.conftest import Penstock
 
 BLOCK = "/v1/runs/12/blocks/load"
@@ -34,10 +33,6 @@ def a_profile(**changes: Any) -> dict[str, Any]:
 
 def a_dry_block(block_id: str, **changes: Any) -> dict[str, Any]:
     return {"block_id": block_id, "state": "success", "row_count": None, "duration_ms": 3, "error": None} | changes
-
-
-def sent(server: CannedGateway) -> Any:
-    return msgspec.json.decode(server.asked[-1].body)
 
 
 def test_a_preview_is_rows_for_programs_and_a_table_for_people(server: CannedGateway, penstock: Penstock) -> None:

@@ -60,6 +60,13 @@ async def test_triggers_of_one_moment_are_runs_of_their_own(shared: Penstock) ->
     assert len({run["dag_run_id"] for run in made}) == 30
 
 
+async def test_a_moment_that_was_given_names_the_run_and_the_next_one_after_it(shared: Penstock) -> None:
+    wanted = {"run_after": "2019-05-06T09:08:09+02:00", "conf": {"seconds": 0}}
+    made = [(await triggered(shared, "unlimited", **wanted))["dag_run_id"] for _ in range(2)]
+
+    assert made == ["manual__2019-05-06T07:08:09.000000+00:00", "manual__2019-05-06T07:08:09.000001+00:00"]
+
+
 async def test_of_simultaneous_triggers_for_one_date_one_is_a_run(shared: Penstock) -> None:
     date = "2019-02-03T04:05:06Z"
     answers = await asyncio.gather(*(trigger(shared, "unlimited", logical_date=date) for _ in range(8)))
@@ -70,7 +77,7 @@ async def test_of_simultaneous_triggers_for_one_date_one_is_a_run(shared: Pensto
 
 
 async def test_a_paused_dag_and_one_at_its_limit_queue_and_nothing_unpauses_them(shared: Penstock, paused: str) -> None:
-    made = [await triggered(shared, paused, conf={"seconds": 0.3}) for _ in range(3)]
+    made = [await triggered(shared, paused, conf={"seconds": 0.1}) for _ in range(3)]
     assert [run["state"] for run in made] == ["queued"] * 3
     assert (await read(shared, f"/api/v2/dags/{paused}"))["is_paused"]
     last = states(shared, paused, made[0]["dag_run_id"])
@@ -79,14 +86,15 @@ async def test_a_paused_dag_and_one_at_its_limit_queue_and_nothing_unpauses_them
     await shared.client.patch(f"/api/v2/dags/{paused}", json={"is_paused": False})
 
     assert [state async for state in last][-1] == "success"
-    found = [(await read(shared, runs_of(paused, run["dag_run_id"])))["state"] for run in made]
-    assert found in (["success", "running", "queued"], ["success", "queued", "queued"])
-    await shared.client.delete(runs_of(paused, made[2]["dag_run_id"]))
-    assert [state async for state in states(shared, paused, made[1]["dag_run_id"])][-1] == "success"
+    for run in made[1:]:
+        assert [state async for state in states(shared, paused, run["dag_run_id"])][-1] == "success"
+    first, second, third = [await read(shared, runs_of(paused, run["dag_run_id"])) for run in made]
+    assert first["end_date"] <= second["start_date"]
+    assert second["end_date"] <= third["start_date"]
 
 
 async def test_waiting_tells_each_state_when_it_comes(shared: Penstock) -> None:
-    run = await triggered(shared, "unlimited", conf={"seconds": 0.3})
+    run = await triggered(shared, "unlimited", conf={"seconds": 1.5})
 
     told = [state async for state in states(shared, "unlimited", run["dag_run_id"])]
 
@@ -122,6 +130,7 @@ async def test_what_executes_is_neither_deleted_nor_cleared_but_may_be_marked(sh
     while await anext(waiting) != "running":
         pass
 
+    growing = await read(shared, f"{path}/taskInstances/works/logs/1")
     deleted = await shared.client.delete(path)
     cleared = await shared.client.post(f"{path}/clear", json={"dry_run": False})
     marked = await shared.client.patch(path, json={"state": "failed"})
@@ -131,6 +140,9 @@ async def test_what_executes_is_neither_deleted_nor_cleared_but_may_be_marked(sh
     assert "only a run that has ended can be run again" in cleared.json()["detail"]
     assert marked.json()["state"] == "failed"
     assert [state async for state in waiting] == ["failed"]
+    assert growing["content"] == []
+    more = await read(shared, f"{path}/taskInstances/works/logs/1?token={growing['continuation_token']}")
+    assert more == {"content": [], "continuation_token": None}
 
 
 async def test_a_run_that_came_by_a_webhook_has_its_id_for_a_name(shared: Penstock) -> None:
