@@ -24,9 +24,9 @@ class DagRunState(StrEnum):
 class NewState(StrEnum):
     """What a client may say of a run."""
 
+    QUEUED = "queued"
     SUCCESS = "success"
     FAILED = "failed"
-    QUEUED = "queued"
 
 
 RUN_STATES = {

@@ -118,7 +118,7 @@ async def update_dag_run_state(
 ) -> wire.DagRun:
     """Say what became of a run, or begin it anew (`queued`)."""
     form = await _read(request, core, "state")
-    state = form.choice("state", NewState)
+    state = form.choice("state", (NewState.SUCCESS, NewState.FAILED, NewState.QUEUED))
     named = await find_run(core, dag_id, run_id)
     await set_state(core, named, state, caller)
     return wire.show_run(as_made(await find_run(core, dag_id, run_id), before=named.run.id))

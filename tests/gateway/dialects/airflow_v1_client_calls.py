@@ -108,9 +108,8 @@ def read_runs() -> None:
     call("list", lambda: len(runs.get_dag_runs("pyop", order_by="-id", limit=1).dag_runs))
     call("list of all", lambda: runs.get_dag_runs("~", state=["success"]).total_entries > 0)
     date = datetime(2024, 6, 15, 10, tzinfo=UTC)
-    call(
-        "list of a date", lambda: runs.get_dag_runs("~", execution_date_gte=date, execution_date_lte=date).total_entries
-    )
+    day = {"execution_date_gte": date, "execution_date_lte": date}
+    call("list of a date", lambda: runs.get_dag_runs("~", **day).total_entries)
     call("list of an unknown dag", lambda: runs.get_dag_runs("nope").total_entries)
     call("list in an unknown order", lambda: runs.get_dag_runs("pyop", order_by="conf"))
     batch = ListDagRunsForm(dag_ids=["pyop"], page_limit=1, states=["success"], execution_date_gte=date)
