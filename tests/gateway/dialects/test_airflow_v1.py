@@ -174,6 +174,26 @@ async def test_a_run_that_came_by_a_webhook_is_dated_by_when_it_was_made(shared:
     assert {task["execution_date"] for task in tasks} == {run["logical_date"]}
 
 
+async def test_a_run_of_a_backfill_is_one_in_airflow_too(shared: Penstock) -> None:
+    wanted = {
+        "start": "2016-05-01T00:00:00Z",
+        "end": "2016-05-02T00:00:00Z",
+        "every": "day",
+        "variables": {"seconds": 0},
+    }
+    answer = await shared.client.post("/v1/pipelines/unlimited/backfills", json=wanted)
+    assert answer.status_code == 202, answer.text
+
+    day = "?execution_date_gte=2016-05-01&execution_date_lte=2016-05-01T00:00:00Z"
+    run = (await read(shared, runs_of("unlimited", more=day)))["dag_runs"][0]
+
+    assert (run["run_type"], run["external_trigger"]) == ("backfill", False)
+    assert (run["logical_date"], run["execution_date"]) == ("2016-05-01T00:00:00+00:00",) * 2
+    again = await trigger(shared, "unlimited", logical_date="2016-05-01T00:00:00Z")
+    assert again.status_code == 409
+    assert (await ended(shared, "unlimited", run["dag_run_id"]))["state"] == "success"
+
+
 async def test_a_run_that_failed_is_resumed_by_clearing_what_failed(shared: Penstock, tmp_path: Path) -> None:
     mended, name = tmp_path / "mended", f"cleared-{tmp_path.name}"
     await triggered(shared, "customer_orders_daily", dag_run_id=name, conf={"mended": str(mended)}, note="first")
