@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import uuid
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import Any
 
 import msgspec
@@ -113,6 +113,10 @@ class Backfills:
     async def find(self, key: str) -> uuid.UUID:
         """Resolve an id or number; raises NotFound."""
         return await backfills.find_id(self._db, key)
+
+    async def numbers(self, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """Read the numbers of these backfills."""
+        return await backfills.numbers(self._db, backfill_ids)
 
     async def get(self, key: str) -> Backfill:
         """Read one with its progress; raises NotFound."""

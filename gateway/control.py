@@ -13,7 +13,7 @@ from gateway import params
 from gateway.runs import Runs, refuse_if_paused
 from schemas.audit import Action
 from schemas.changes import Channels
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.keys import Caller
 from schemas.queue import Doorbell, Ring
 from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunName, RunRow
@@ -50,17 +50,22 @@ class Control:
         return await self._runs.get(key)
 
     async def resume(self, key: str, resumption: Resumption, caller: Caller) -> Run:
-        """Queue a run that goes on where a failed or cancelled one ended.
+        """Queue a run that goes on where a failed or cancelled one ended, or from a block of any that has ended.
 
-        Raises NotFound, or Conflict when it ended otherwise, is being resumed, or its pipeline is paused and rejects.
+        Raises NotFound, Invalid for a block that it does not have, or Conflict when it ended otherwise, is being
+        resumed, or its pipeline is paused and rejects.
         """
         old = await self._runs.row(key)
-        _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
+        if resumption.from_block is None:
+            _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
+        else:
+            _expect(old, TERMINAL_RUN_STATES, "only a run that has ended can be resumed from a block")
+            await self._expect_block(old, resumption.from_block)
         refuse_if_paused(await pipelines.get(self._db, old.pipeline_id))
         async with self._db.transaction() as transaction:
-            ring = await control.resume(transaction, old.id, note=resumption.note)
+            ring = await control.resume(transaction, old.id, note=resumption.note, from_block=resumption.from_block)
             if ring is not None:
-                details = {"new_run_id": ring.run_id, "note": resumption.note}
+                details = {"new_run_id": ring.run_id, "note": resumption.note, "from_block": resumption.from_block}
                 await audit.record(transaction, caller, Action.RUN_RESUME, f"run:{old.id}", details)
         return await self._begin(old, ring)
 
@@ -143,6 +148,12 @@ class Control:
             details = {"name": name.name, "runs": deleted}
             await audit.record(transaction, caller, Action.RUN_DELETE, f"run:{name.first_id}", details)
         self._doorbell.tell(list(cancelled))
+
+    async def _expect_block(self, run: RunRow, block_id: str) -> None:
+        graph = await pipelines.graph_of(self._db, run.pipeline_id, run.version)
+        if graph is None or all(block.id != block_id for block in graph.blocks):
+            message = f"run {run.number} has no block {block_id!r}"
+            raise Invalid(f"from_block: {message}.", errors=(FieldError("/from_block", message),))
 
     async def _begin(self, old: RunRow, ring: Ring | None) -> Run:
         if ring is None:

@@ -109,9 +109,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Resumption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/runs/{id}/resume`."""
+    """The body of `POST /v1/runs/{id}/resume`; `from_block` and all after it are done again in any case."""
 
     note: Note | None = None
+    from_block: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class Repetition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

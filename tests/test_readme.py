@@ -150,7 +150,7 @@ def test_every_command_that_the_page_names_exists_with_its_options(page: str) ->
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_variable_that_the_page_names_is_a_setting(page: str) -> None:
-    names = set(re.findall(rf"{PREFIX}[A-Z_]*[A-Z]", text(page))) - {f"{PREFIX}X_FILE"}
+    names = set(re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]", text(page))) - {f"{PREFIX}X_FILE"}
 
     assert {name.removeprefix(PREFIX).removesuffix("_FILE").lower() for name in names} <= set(
         Settings.__struct_fields__

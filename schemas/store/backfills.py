@@ -1,6 +1,7 @@
 """The table `backfills`, and the runs that hang on its rows."""
 
 import uuid
+from collections.abc import Collection
 
 import msgspec
 
@@ -45,6 +46,11 @@ async def find_id(db: Db, key: str) -> uuid.UUID:
     if backfill_id is None:
         raise NotFound(f"There is no backfill {key}.")
     return backfill_id
+
+
+async def numbers(db: Db, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Read the numbers of these backfills."""
+    return {row["id"]: row["number"] for row in await db.fetch(SQL["numbers"], list(backfill_ids))}
 
 
 async def get(db: Db, key: str) -> Backfill:

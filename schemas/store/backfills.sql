@@ -22,6 +22,9 @@ SELECT id FROM backfill
 -- name: by_key
 SELECT id FROM backfills WHERE pipeline_id = $1 AND key = $2
 
+-- name: numbers
+SELECT id, number FROM backfills WHERE id = ANY ($1::uuid[])
+
 -- name: get -> Backfill
 -- By id or by number, with its progress.
 SELECT * FROM backfills_now WHERE id = $1::uuid OR number = $2::bigint

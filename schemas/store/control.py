@@ -16,12 +16,14 @@ from schemas.store.db import Db, queries
 SQL = queries("control")
 
 
-async def resume(db: Db, run_id: uuid.UUID, *, note: str | None) -> Ring | None:
+async def resume(db: Db, run_id: uuid.UUID, *, note: str | None, from_block: str | None = None) -> Ring | None:
     """Queue a run that goes on where this one ended and return its ring; None unless it failed or was cancelled.
+
+    With `from_block` that begins anew, with all after it, and it may have succeeded.
 
     Raises Conflict, which names it, when such a run waits or executes already.
     """
-    row = await db.fetchrow(SQL["resume"], run_id, new_id(), note)
+    row = await db.fetchrow(SQL["resume"], run_id, new_id(), note, from_block)
     if row is not None:
         return Ring(*row)
     active = await db.fetchval(SQL["active_resume"], run_id)

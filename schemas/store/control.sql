@@ -5,12 +5,12 @@ SELECT id, state, pipeline_id FROM runs WHERE id = $1 FOR UPDATE
 -- name: resume
 -- A new run that goes on where a failed or cancelled one ended: what succeeded or was skipped there is done here, too, and
 -- is told to whoever watches; but not what comes after a block that begins anew, such as one that runs whatever happened,
--- nor a callback of such a block or of the run's end. Large outputs stay where they are, both runs name them by one key.
+-- nor a callback of such a block or of the run's end. A block ($4) can be named that shall begin anew, also of a success. Large outputs stay where they are, both runs name them by one key.
 WITH RECURSIVE old AS MATERIALIZED (
     SELECT r.*, v.graph
     FROM runs r
     LEFT JOIN pipeline_versions v ON v.pipeline_id = r.pipeline_id AND v.version = r.version
-    WHERE r.id = $1 AND r.state IN ('failed', 'cancelled')
+    WHERE r.id = $1 AND (r.state IN ('failed', 'cancelled') OR r.state = 'success' AND $4::text IS NOT NULL)
 ), steps AS MATERIALIZED (
     SELECT b ->> 'id' AS block_id, upstream
     FROM old
@@ -19,10 +19,12 @@ WITH RECURSIVE old AS MATERIALIZED (
     UNION ALL
     SELECT c ->> 'id', c ->> 'block' FROM old CROSS JOIN jsonb_array_elements(graph -> 'callbacks') c
 ), stale AS (
-    SELECT block_id FROM steps
-    WHERE NOT EXISTS (SELECT 1 FROM block_runs b
-                      WHERE b.run_id = $1 AND b.block_id = upstream AND b.map_index = -1
-                        AND b.state IN ('success', 'skipped'))
+    (SELECT block_id FROM steps
+     WHERE NOT EXISTS (SELECT 1 FROM block_runs b
+                       WHERE b.run_id = $1 AND b.block_id = upstream AND b.map_index = -1
+                         AND b.state IN ('success', 'skipped'))
+     UNION ALL
+     SELECT $4 WHERE $4 IS NOT NULL)
     UNION
     SELECT steps.block_id FROM stale JOIN steps ON steps.upstream = stale.block_id
 ), done AS MATERIALIZED (
