@@ -70,10 +70,13 @@ class Runs:
         *,
         on_paused: OnPaused | None = None,
         once_per_date: bool = False,
+        is_dated: bool = False,
     ) -> Run:
         """Queue a run under a key made of this moment, as `trigger_at` does."""
-        moment = await clocks.now(self._db)
-        return await self.trigger_at(moment, pipeline_id, trigger, on_paused=on_paused, once_per_date=once_per_date)
+        now = await clocks.now(self._db)
+        return await self.trigger_at(
+            now, pipeline_id, trigger, on_paused=on_paused, once_per_date=once_per_date, is_dated=is_dated
+        )
 
     async def trigger_at(
         self,
@@ -83,19 +86,24 @@ class Runs:
         *,
         on_paused: OnPaused | None = None,
         once_per_date: bool = False,
+        is_dated: bool = False,
     ) -> Run:
         """Queue a run, now, under a key made of a moment, such as `manual__2026-01-31T12:00:00.000000+00:00`.
 
-        Each of up to MOST_NAMESAKES calls gets a key of its own, microseconds apart. Raises what `trigger` raises, and
-        Unavailable when there are more.
+        Each of up to MOST_NAMESAKES calls gets a key of its own, microseconds apart; with `is_dated` the moment is its
+        logical date as well. A key that the trigger has is kept. Raises what `trigger` raises, and Unavailable when
+        there are more.
         """
         for later in range(MOST_NAMESAKES):
-            key = f"manual__{(moment + later * dt.timedelta.resolution).isoformat(timespec='microseconds')}"
+            at = moment + later * dt.timedelta.resolution
+            key = trigger.run_key or f"manual__{at.isoformat(timespec='microseconds')}"
+            date = at if is_dated else trigger.logical_date
             try:
-                keyed = msgspec.structs.replace(trigger, run_key=key)
+                keyed = msgspec.structs.replace(trigger, run_key=key, logical_date=date)
                 return await self.trigger(pipeline_id, keyed, on_paused=on_paused, once_per_date=once_per_date)
             except Conflict as error:
-                if "run_id" not in error.extra:
+                is_chance = trigger.run_key is None and "run_id" in error.extra
+                if not (is_chance or (is_dated and "same_date" in error.extra)):
                     raise
         raise Unavailable("Too many runs have their names from this moment.", retry_after=1)
 

@@ -132,9 +132,10 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key, `states` any of several.
 
-    Of a range of time `..._after` belongs to it and `..._before` does not; a run `changed` when it was made, began,
-    ended or was marked. Patterns are those of SQL's ILIKE. `origins` and `name_pattern` look at the first of the runs
-    that repeat one another, and `is_newest` leaves out those that another one repeats.
+    Of a range of time `..._after` belongs to it and `..._before` does not; a run is `dated` by its logical date or
+    else by when it was made, and `changed` when it was made, began, ended or was marked. Patterns are those of SQL's
+    ILIKE. `origins` and `name_pattern` look at the first of the runs that repeat one another, and `is_newest` leaves
+    out those that another one repeats.
     """
 
     pipeline_id: str | None = None
@@ -156,6 +157,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     finished_before: dt.datetime | None = None
     logical_date_after: dt.datetime | None = None
     logical_date_before: dt.datetime | None = None
+    dated_after: dt.datetime | None = None
+    dated_before: dt.datetime | None = None
     changed_after: dt.datetime | None = None
     changed_before: dt.datetime | None = None
     origins: tuple[Origin, ...] = ()
@@ -165,7 +168,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOrder(StrEnum):
-    """What a list of runs can be sorted by; `key` is the run_key."""
+    """What a list of runs can be sorted by; `key` is the run_key, `date` the logical date or else when it was made."""
 
     CREATED = "created"
     STARTED = "started"
@@ -173,6 +176,7 @@ class RunOrder(StrEnum):
     CHANGED = "changed"
     DURATION = "duration"
     LOGICAL_DATE = "logical_date"
+    DATE = "date"
     STATE = "state"
     PIPELINE = "pipeline"
     KEY = "key"

@@ -25,6 +25,7 @@ _SORTED_BY = {
     RunOrder.CHANGED: "greatest(r.created_at, r.started_at, r.finished_at, r.marked_at)",
     RunOrder.DURATION: "r.finished_at - r.started_at",
     RunOrder.LOGICAL_DATE: "r.logical_date",
+    RunOrder.DATE: "coalesce(r.logical_date, r.created_at)",
     RunOrder.STATE: "r.state",
     RunOrder.PIPELINE: "r.pipeline_id",
     RunOrder.KEY: "r.run_key",
@@ -175,6 +176,8 @@ def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit
         which.origins or None,
         which.name_pattern,
         which.replay_id,
+        which.dated_after,
+        which.dated_before,
     )
 
 

@@ -90,6 +90,8 @@ FROM (
            AND ($22::timestamptz IS NULL OR c.logical_date < $22)
            AND ($23::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) >= $23)
            AND ($24::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) < $24)
+           AND ($29::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) >= $29)
+           AND ($30::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) < $30)
            AND (NOT $25::boolean OR NOT EXISTS (
                SELECT 1 FROM runs later WHERE later.first_id = coalesce(c.first_id, c.id) AND later.id > c.id))
            AND (num_nonnulls($26::text[], $27::text) = 0 OR (

@@ -190,6 +190,9 @@ async def test_runs_are_found_by_what_other_products_know_of_them(repeated: Yard
         ({"started_before": at(13)}, [9]),
         ({"logical_date_after": at(12), "logical_date_before": at(12, 1)}, [10, 9, 8]),
         ({"logical_date_after": at(12, 1)}, []),
+        ({"dated_after": at(12), "dated_before": at(12, 1)}, [10, 9, 8]),
+        ({"dated_after": at(12, 1), "pipeline_ids": ("other",)}, [7]),
+        ({"dated_before": at(12)}, []),
         ({"finished_before": at(0)}, [10, 9, 8, 5, 4, 3, 1]),
         ({"finished_after": at(0)}, []),
         ({"changed_before": at(0)}, []),
@@ -207,6 +210,7 @@ async def test_runs_are_sorted_by_what_is_asked_for(repeated: Yard) -> None:
         ([Sorting(RunOrder.STARTED, is_descending=True)], [8, 10, 9]),
         ([Sorting(RunOrder.KEY)], [8, 10, 9]),
         ([Sorting(RunOrder.LOGICAL_DATE), Sorting(RunOrder.CREATED)], [8, 9, 10]),
+        ([Sorting(RunOrder.DATE), Sorting(RunOrder.KEY)], [8, 10, 9]),
         ([Sorting(RunOrder.DURATION)], [8, 10, 9]),
         *(([Sorting(by), Sorting(RunOrder.STARTED)], [9, 10, 8]) for by in (RunOrder.STATE, RunOrder.PIPELINE)),
     ]

@@ -13,12 +13,13 @@ import msgspec
 from litestar import get, post, put
 from litestar.params import FromPath
 
+from gateway.airflow.runs import backwards
+from gateway.airflow.triggers import of_wrong_params
 from gateway.backfills import Plan
 from gateway.core import Core
 from gateway.dialects.airflow_v2 import errors, queries, wire
 from gateway.dialects.airflow_v2.fields import Fields
 from gateway.dialects.airflow_v2.keys import may
-from gateway.dialects.airflow_v2.triggers import of_wrong_params
 from gateway.errors import Refused
 from gateway.handling import AnyRequest, TheCaller, TheCore
 from gateway.parameters import Parameters
@@ -91,7 +92,7 @@ async def dry_run_backfill(request: AnyRequest, core: TheCore) -> dict[str, Any]
 async def list_backfills(request: AnyRequest, core: TheCore) -> Backfills:
     """List the backfills of a pipeline, the oldest first."""
     asked = Parameters(request)
-    dag_id, span, is_backwards = asked.text("dag_id"), queries.span(asked), queries.backwards(asked, "id")
+    dag_id, span, is_backwards = asked.text("dag_id"), queries.span(asked), backwards(asked.texts("order_by"), "id")
     if dag_id is None:
         raise errors.unprocessable(errors.fault("missing", ("query", "dag_id"), "Field required", None))
     found = await core.backfills.list_span(span, pipeline_id=dag_id, oldest_first=not is_backwards)

@@ -5,6 +5,9 @@ from typing import Any
 from litestar import get, patch
 from litestar.params import FromPath
 
+from gateway.airflow import runs
+from gateway.airflow.pipelines import blocks_of
+from gateway.airflow.words import OWNER
 from gateway.core import Core
 from gateway.dialects.airflow_v2 import dags, errors, queries
 from gateway.dialects.airflow_v2.fields import Fields
@@ -38,8 +41,8 @@ async def list_dags(request: AnyRequest, core: TheCore) -> dags.Dags:
     for name in _NOT_SERVED:
         if asked.text(name) is not None:
             raise errors.not_served(f"The filter {name}")
-    span, is_backwards = queries.span(asked), queries.backwards(asked, "dag_id", "dag_display_name")
-    if asked.texts("tags") or (asked.texts("owners") and dags.OWNER not in asked.texts("owners")):
+    span, is_backwards = queries.span(asked), runs.backwards(asked.texts("order_by"), "dag_id", "dag_display_name")
+    if asked.texts("tags") or (asked.texts("owners") and OWNER not in asked.texts("owners")):
         return dags.Dags([], 0)
     which = PipelineFilter(
         pattern=queries.pattern_of(asked, "dag_id", "dag_display_name"),
@@ -84,9 +87,9 @@ async def patch_dag(dag_id: FromPath[str], request: AnyRequest, core: TheCore, c
 @get("/api/v2/dags/{dag_id:str}/tasks", guards=[may(Role.VIEWER)])
 async def list_tasks(dag_id: FromPath[str], request: AnyRequest, core: TheCore) -> dags.Tasks:
     """List the blocks of a pipeline by name."""
-    is_backwards = queries.backwards(Parameters(request), "task_id", "task_display_name")
+    is_backwards = runs.backwards(Parameters(request).texts("order_by"), "task_id", "task_display_name")
     pipeline = await find_dag(core, dag_id)
-    blocks = dags.blocks_of(pipeline)
+    blocks = blocks_of(pipeline)
     agent = request.headers.get("user-agent", "")
     names = sorted(blocks, reverse=is_backwards)
     return dags.Tasks([dags.show_task(blocks[name], blocks, pipeline.queue, agent) for name in names], len(names))
@@ -96,7 +99,7 @@ async def list_tasks(dag_id: FromPath[str], request: AnyRequest, core: TheCore) 
 async def get_task(dag_id: FromPath[str], task_id: FromPath[str], request: AnyRequest, core: TheCore) -> dict[str, Any]:
     """Read one block of a pipeline."""
     pipeline = await find_dag(core, dag_id)
-    blocks = dags.blocks_of(pipeline)
+    blocks = blocks_of(pipeline)
     if task_id not in blocks:
         raise Refused(f"Task with id {task_id} was not found", status=404)
     return dags.show_task(blocks[task_id], blocks, pipeline.queue, request.headers.get("user-agent", ""))

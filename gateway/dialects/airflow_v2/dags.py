@@ -8,13 +8,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.dialects.airflow_v2.wire import POOL
+from gateway.airflow import pipelines
+from gateway.airflow.words import MOST_TASKS, OWNER
 from schemas.overviews import RunTotals
 from schemas.pipelines import Block, Pipeline
 from schemas.schedules import Schedule
 
-OWNER = "penstock"  # our pipelines belong to nobody
-MOST_TASKS = 16  # Airflow's own default of max_active_tasks
 _DAY_S = 86_400
 _VERSION_NAMESPACE = uuid.UUID("0a0f2a1d-6c53-5f3c-8f0c-3d1c8d9d1c55")  # any, but always the same
 _BOOLEAN_BACKOFF = re.compile(r"OpenAPI-Generator/3\.[01]\.")
@@ -121,7 +120,7 @@ def show_details(pipeline: Pipeline, schedule: Schedule | None, totals: RunTotal
         doc_md=pipeline.doc or None,
         start_date=schedule.start_at if schedule else None,
         end_date=schedule.end_at if schedule else None,
-        params=_params(pipeline.params_schema),
+        params=pipelines.params_of(pipeline.params_schema),
         timezone=schedule.timezone if schedule else "UTC",
         last_parsed=pipeline.updated_at,
         active_runs_count=totals.running if totals else 0,
@@ -137,19 +136,7 @@ def show_details(pipeline: Pipeline, schedule: Schedule | None, totals: RunTotal
 
 def show_totals(pipeline_id: str, totals: RunTotals) -> dict[str, Any]:
     """Show how many runs of a pipeline are in each of Airflow's states; what was cancelled has failed."""
-    counts = {
-        "queued": totals.queued,
-        "running": totals.running,
-        "success": totals.success,
-        "failed": totals.failed + totals.cancelled,
-    }
-    stats = [{"state": state, "count": count} for state, count in counts.items()]
-    return {"dag_id": pipeline_id, "dag_display_name": pipeline_id, "stats": stats}
-
-
-def blocks_of(pipeline: Pipeline) -> dict[str, Block]:
-    """Find the blocks of a pipeline by their id, in their order."""
-    return {block.id: block for block in pipeline.graph.blocks} if pipeline.graph else {}
+    return {"dag_id": pipeline_id, "dag_display_name": pipeline_id, "stats": pipelines.count_states(totals)}
 
 
 def show_task(block: Block, blocks: Mapping[str, Block], queue: str, user_agent: str) -> dict[str, Any]:
@@ -158,40 +145,12 @@ def show_task(block: Block, blocks: Mapping[str, Block], queue: str, user_agent:
     The clients of 3.0 and 3.1 take only a boolean for `retry_exponential_backoff`, later ones only a number: nothing
     fits both, and a client tells which it is in its User-Agent.
     """
-    return {
-        "task_id": block.id,
-        "task_display_name": block.id,
-        "owner": OWNER,
-        "start_date": None,
-        "end_date": None,
-        "trigger_rule": block.trigger_rule,
-        "depends_on_past": False,
-        "wait_for_downstream": False,
-        "retries": block.retries,
-        "queue": block.queue or queue,
-        "pool": POOL,
-        "pool_slots": 1,
-        "execution_timeout": None if block.timeout is None else _time_delta(block.timeout),
-        "retry_delay": _time_delta(block.retry_delay),
-        "retry_exponential_backoff": True if _BOOLEAN_BACKOFF.match(user_agent) else 2.0,
-        "priority_weight": 1,
-        "weight_rule": "downstream",
-        "ui_color": "#fff",
-        "ui_fgcolor": "#000",
-        "template_fields": [],
-        "downstream_task_ids": [other.id for other in blocks.values() if block.id in other.upstream],
-        "doc_md": block.doc or None,
-        "operator_name": "block",
-        "params": {},
-        "class_ref": {"module_path": "runner", "class_name": "Block"},
-        "is_mapped": block.map is not None,
-        "extra_links": [],
-    }
+    shown = pipelines.show_task(block, blocks, queue)
+    return shown if _BOOLEAN_BACKOFF.match(user_agent) else shown | {"retry_exponential_backoff": 2.0}
 
 
 def _shared(pipeline: Pipeline, schedule: Schedule | None) -> dict[str, Any]:
-    next_fire_at = schedule.next_fire_at if schedule and not schedule.is_paused else None
-    description = pipeline.description or pipeline.doc.strip().partition("\n")[0]
+    next_date = pipelines.next_date(schedule)
     return {
         "dag_id": pipeline.id,
         "dag_display_name": pipeline.name or pipeline.id,
@@ -201,55 +160,17 @@ def _shared(pipeline: Pipeline, schedule: Schedule | None) -> dict[str, Any]:
         "relative_fileloc": pipeline.file,
         "fileloc": pipeline.file,
         "file_token": pipeline.id,
-        "description": description or None,
-        "timetable_summary": _summary(schedule),
-        "timetable_description": _describe(schedule),
+        "description": pipelines.describe(pipeline),
+        "timetable_summary": pipelines.timetable(schedule),
+        "timetable_description": pipelines.describe_timetable(schedule),
         "timetable_periodic": schedule is not None,
         "max_active_runs": pipeline.max_active_runs,
         "has_import_errors": pipeline.error is not None,
-        "next_dagrun_logical_date": next_fire_at,
-        "next_dagrun_data_interval_start": next_fire_at,
-        "next_dagrun_data_interval_end": next_fire_at,
-        "next_dagrun_run_after": next_fire_at,
+        "next_dagrun_logical_date": next_date,
+        "next_dagrun_data_interval_start": next_date,
+        "next_dagrun_data_interval_end": next_date,
+        "next_dagrun_run_after": next_date,
         "is_backfillable": schedule is not None,
-    }
-
-
-def _summary(schedule: Schedule | None) -> str | None:
-    if schedule is None:
-        return None
-    return schedule.cron or str(dt.timedelta(seconds=schedule.every_s or 0))
-
-
-def _describe(schedule: Schedule | None) -> str:
-    if schedule is None:
-        return "Never, external triggers only"
-    return f"{_summary(schedule)} in {schedule.timezone}"
-
-
-def _params(schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    if schema is None:
-        return {}
-    reference = str(schema.get("$ref", "")).rpartition("/")[2]
-    own = schema.get("$defs", {}).get(reference, schema)
-    return {
-        name: {
-            "value": declared.get("default"),
-            "schema": {key: value for key, value in declared.items() if key not in ("default", "description")},
-            "description": declared.get("description"),
-            "source": None,
-        }
-        for name, declared in own.get("properties", {}).items()
-    }
-
-
-def _time_delta(seconds: float) -> dict[str, Any]:
-    delta = dt.timedelta(seconds=seconds)
-    return {
-        "__type": "TimeDelta",
-        "days": delta.days,
-        "seconds": delta.seconds,
-        "microseconds": delta.microseconds,
     }
 
 

@@ -1,6 +1,5 @@
 """What every client of Airflow 3 asks first: for a token, for the version, for the health."""
 
-import datetime as dt
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -8,12 +7,13 @@ import msgspec
 from litestar import get, post
 
 from gateway import credentials
+from gateway.airflow.health import health
 from gateway.bodies import decode_json, read_body
 from gateway.core import Core
 from gateway.dialects.airflow_v2.errors import refuse_value
 from gateway.errors import Refused
 from gateway.handling import AnyRequest, TheCore
-from schemas.errors import Invalid, PenstockError
+from schemas.errors import Invalid
 
 VERSION = "3.3.2+penstock"  # the newest API that this is compared with
 LARGEST_LOGIN = 10_000
@@ -53,23 +53,7 @@ async def get_version() -> Version:
 @get("/api/v2/monitor/health")
 async def get_health(core: TheCore) -> dict[str, Any]:
     """Say whether the database answers and a runner is alive, in the places of Airflow's parts."""
-    try:
-        runners = await core.overviews.runners()
-    except PenstockError:
-        return _health("unhealthy", None, None)
-    alive = [runner.heartbeat_age_s for runner in runners if runner.is_alive]
-    heartbeat = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=min(alive)) if alive else None
-    return _health("healthy", "healthy" if alive else "unhealthy", heartbeat)
-
-
-def _health(database: str, runner: str | None, heartbeat: dt.datetime | None) -> dict[str, Any]:
-    at = heartbeat and heartbeat.isoformat()
-    return {
-        "metadatabase": {"status": database},
-        "scheduler": {"status": runner, "latest_scheduler_heartbeat": at},
-        "triggerer": {"status": runner, "latest_triggerer_heartbeat": at},
-        "dag_processor": {"status": runner, "latest_dag_processor_heartbeat": at},
-    }
+    return await health(core)
 
 
 async def _log_in(request: AnyRequest, core: Core) -> Token:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Response
 
+from gateway.airflow import log_pages
 from gateway.errors import Problem, Refused
 from schemas.errors import FieldError, NotFound
 
@@ -91,9 +92,12 @@ def not_served(what: str) -> Refused:
     return Refused(f"{what} is not served by Penstock.", status=400)
 
 
-def disallowed_order(attribute: str) -> Refused:
-    """Say that nothing is sorted by this attribute."""
-    return Refused(f"Ordering with '{attribute}' is disallowed or the attribute does not exist on the model")
+def from_cursor(cursor: str) -> int:
+    """Read where a page begins; raises Refused."""
+    try:
+        return log_pages.from_cursor(cursor)
+    except ValueError:
+        raise Refused("Invalid cursor token", status=400) from None
 
 
 def dag_not_found(dag_id: str) -> Refused:

@@ -12,7 +12,6 @@ from gateway.dialects.airflow_v2.errors import fault, unprocessable
 from gateway.handling import AnyRequest
 
 E = TypeVar("E", bound=StrEnum)
-NOTE_LIMIT = 1000
 
 
 class Fields:

@@ -1,35 +1,29 @@
 """Query strings: paging, orders and ranges, as Airflow's lists take them, and as ours do."""
 
-import base64
-import binascii
-import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from gateway.dialects.airflow_v2.errors import disallowed_order, fault, not_served, refuse_value, unprocessable
-from gateway.errors import Refused
+from gateway.airflow.runs import ranges
+from gateway.airflow.words import OUR_STATES, DagRunState
+from gateway.dialects.airflow_v2.errors import fault, not_served, refuse_value, unprocessable
 from gateway.parameters import Parameters
 from schemas.pages import Span
-from schemas.runs import RunFilter, RunOrder, Sorting
+from schemas.runs import RunFilter, RunOrder
 from schemas.states import Origin, RunState
 
 E = TypeVar("E", bound=StrEnum)
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 100
 LONGEST_NUMBER = 10  # digits, of which Postgres' integers have no more
-Moment = Callable[[str], dt.datetime | None]
-_LAST = dt.datetime(9999, 12, 1, tzinfo=dt.UTC)
-_INSTANT = dt.timedelta.resolution
-_MILLISECOND = dt.timedelta(milliseconds=1)  # as far as the ids of runs tell when they were made
-_RANGES = {
+RANGES = {
     "run_after": "created",
     "start_date": "started",
     "end_date": "finished",
     "logical_date": "logical_date",
     "updated_at": "changed",
 }
-_ORDERS = {
+ORDERS = {
     "id": RunOrder.CREATED,
     "run_after": RunOrder.CREATED,
     "state": RunOrder.STATE,
@@ -57,15 +51,6 @@ NOT_SERVED = (
 )
 
 
-class DagRunState(StrEnum):
-    """States of a DAG run."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCESS = "success"
-    FAILED = "failed"
-
-
 class DagRunType(StrEnum):
     """Why a DAG run exists."""
 
@@ -75,12 +60,6 @@ class DagRunType(StrEnum):
     ASSET_TRIGGERED = "asset_triggered"
 
 
-_STATES = {
-    DagRunState.QUEUED: (RunState.QUEUED,),
-    DagRunState.RUNNING: (RunState.RUNNING,),
-    DagRunState.SUCCESS: (RunState.SUCCESS,),
-    DagRunState.FAILED: (RunState.FAILED, RunState.CANCELLED),
-}
 _ORIGINS: Mapping[DagRunType, tuple[Origin, ...]] = {
     DagRunType.BACKFILL: (Origin.BACKFILL,),
     DagRunType.SCHEDULED: (Origin.TIME,),
@@ -96,26 +75,6 @@ def span(asked: Parameters) -> Span:
     return Span.within(offset, limit, default=DEFAULT_LIMIT, largest=LARGEST_LIMIT)
 
 
-def run_order(wanted: Sequence[str]) -> tuple[Sorting, ...]:
-    """Read by what runs are sorted, the oldest first if by nothing; raises Refused."""
-    orders = []
-    for attribute in wanted:
-        by = _ORDERS.get(attribute.lstrip("-"))
-        if by is None:
-            raise disallowed_order(attribute.lstrip("-"))
-        orders.append(Sorting(by, attribute.startswith("-")))
-    return tuple(orders) or (Sorting(RunOrder.CREATED),)
-
-
-def backwards(asked: Parameters, *allowed: str) -> bool:
-    """Read an order whose attributes all mean the same one; raises Refused."""
-    wanted = asked.texts("order_by")
-    for attribute in wanted:
-        if attribute.lstrip("-") not in allowed:
-            raise disallowed_order(attribute.lstrip("-"))
-    return bool(wanted) and wanted[0].startswith("-")
-
-
 def run_filter(asked: Parameters) -> RunFilter:
     """Read which runs a list shows; raises Invalid or Refused."""
     for name in NOT_SERVED:
@@ -126,26 +85,13 @@ def run_filter(asked: Parameters) -> RunFilter:
         origins=_origins(asked.texts("run_type")),
         name_pattern=_pattern(asked, "run_id"),
         pipeline_pattern=_pattern(asked, "dag_id"),
-        **ranges(asked.moment),
+        **ranges(asked.moment, RANGES),
     )
 
 
 def run_states(wanted: Sequence[str]) -> tuple[RunState, ...]:
     """Read states of DAG runs; raises Refused."""
-    return tuple(ours for word in wanted for ours in _STATES[_word(word, DagRunState, "state")])
-
-
-def ranges(moment: Moment) -> dict[str, Any]:
-    """Read all ranges of time: a bound is exclusive for `_gt` and `_lt`."""
-    found: dict[str, Any] = {}
-    for name, ours in _RANGES.items():
-        step = _MILLISECOND if ours == "created" else _INSTANT
-        above, below = _later(moment(f"{name}_gt"), step), _later(moment(f"{name}_lte"), step)
-        starts = [bound for bound in (moment(f"{name}_gte"), above) if bound is not None]
-        ends = [bound for bound in (moment(f"{name}_lt"), below) if bound is not None]
-        found[f"{ours}_after"] = max(starts, default=None)
-        found[f"{ours}_before"] = min(ends, default=None)
-    return found
+    return tuple(ours for word in wanted for ours in OUR_STATES[_word(word, DagRunState, "state")])
 
 
 def integer(place: tuple[str, str], text: str, *, least: int = 0) -> int:
@@ -158,19 +104,6 @@ def integer(place: tuple[str, str], text: str, *, least: int = 0) -> int:
         message = f"Input should be greater than or equal to {least}"
         raise unprocessable(fault("greater_than_equal", place, message, text, ctx={"ge": least}))
     return int(text)
-
-
-def to_cursor(offset: int) -> str:
-    """Write where a page begins."""
-    return base64.urlsafe_b64encode(str(offset).encode()).decode()
-
-
-def from_cursor(cursor: str) -> int:
-    """Read a cursor back; raises Refused."""
-    try:
-        return max(0, int(base64.urlsafe_b64decode(cursor.encode()).decode())) if cursor else 0
-    except (binascii.Error, ValueError):
-        raise Refused("Invalid cursor token", status=400) from None
 
 
 def escape(text: str) -> str:
@@ -204,7 +137,3 @@ def _word(word: str, kind: type[E], name: str) -> E:
         return kind(word)
     except ValueError:
         raise refuse_value(f"Invalid value for {name}. Valid values are {', '.join(kind)}") from None
-
-
-def _later(moment: dt.datetime | None, step: dt.timedelta) -> dt.datetime | None:
-    return None if moment is None else min(moment, _LAST) + step

@@ -2,9 +2,7 @@
 
 import datetime as dt
 from collections.abc import AsyncGenerator
-from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from litestar import delete, get, patch, post
@@ -12,33 +10,27 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from litestar.response.base import ASGIResponse
 
+from gateway.airflow.log_pages import to_cursor
+from gateway.airflow.pipelines import blocks_of
+from gateway.airflow.runs import as_made, ranges, run_order, set_state
+from gateway.airflow.triggers import of_wrong_params
+from gateway.airflow.words import NOT_SUCCEEDED, NOTE_LIMIT, RUN_STATES, NewState
 from gateway.core import Core
 from gateway.dialects.airflow_v2 import errors, queries, triggers, wire
 from gateway.dialects.airflow_v2.catalog import find_dag
-from gateway.dialects.airflow_v2.dags import blocks_of
-from gateway.dialects.airflow_v2.fields import NOTE_LIMIT, Fields
+from gateway.dialects.airflow_v2.fields import Fields
 from gateway.dialects.airflow_v2.keys import may
 from gateway.errors import Refused
 from gateway.handling import AnyRequest, TheCaller, TheCore
 from gateway.parameters import Parameters
 from schemas.errors import Conflict, Invalid, NotFound
-from schemas.keys import Caller
 from schemas.pages import Span
-from schemas.runs import Mark, NamedRun, Run, RunFilter
+from schemas.runs import NamedRun, Run, RunFilter
 from schemas.states import OnPaused, Role
 
 ALL = "~"
 LONGEST_INTERVAL_S = 60.0
-_CLEARED = ("failed", "upstream_failed")
 _RUN = "/api/v2/dags/{dag_id:str}/dagRuns/{run_id:str}"
-
-
-class NewState(StrEnum):
-    """What a client may say of a run."""
-
-    QUEUED = "queued"
-    SUCCESS = "success"
-    FAILED = "failed"
 
 
 class _Untyped(Stream):
@@ -68,29 +60,29 @@ async def trigger_dag_run(dag_id: FromPath[str], request: AnyRequest, core: TheC
         else:
             run = await core.runs.trigger_now(dag_id, trigger, **how)
     except Invalid as error:
-        raise triggers.of_wrong_params(trigger.variables, pipeline) or error from None
+        raise of_wrong_params(trigger.variables, pipeline) or error from None
     except Conflict as error:
         raise triggers.of_conflict(error, pipeline, trigger) from None
-    return wire.show_accepted(await core.runs.name(run))
+    return wire.show_run(as_made(await core.runs.name(run)))
 
 
 @get("/api/v2/dags/{dag_id:str}/dagRuns", guards=[may(Role.VIEWER)])
 async def list_dag_runs(dag_id: FromPath[str], request: AnyRequest, core: TheCore) -> wire.DagRuns:
     """List the runs of a pipeline, or of all for `~`, the oldest first unless `order_by` says otherwise."""
     asked = Parameters(request)
-    which, order = queries.run_filter(asked), queries.run_order(asked.texts("order_by"))
+    which, order = queries.run_filter(asked), run_order(asked.texts("order_by"), queries.ORDERS)
     if dag_id != ALL:
         which = msgspec.structs.replace(which, pipeline_id=await _expect_dag(core, dag_id))
     span, cursor = queries.span(asked), request.query_params.get("cursor")
     if cursor is not None:
-        span = Span.within(queries.from_cursor(cursor), span.limit, default=span.limit, largest=span.limit)
+        span = Span.within(errors.from_cursor(cursor), span.limit, default=span.limit, largest=span.limit)
     found = await core.runs.list_named(span, which, order)
     end = span.offset + span.limit
     return wire.DagRuns(
         dag_runs=[wire.show_run(run) for run in found.items],
         total_entries=found.total,
-        next_cursor=queries.to_cursor(end) if cursor is not None and end < found.total else None,
-        previous_cursor=queries.to_cursor(max(0, span.offset - span.limit)) if cursor and span.offset else None,
+        next_cursor=to_cursor(end) if cursor is not None and end < found.total else None,
+        previous_cursor=to_cursor(max(0, span.offset - span.limit)) if cursor and span.offset else None,
     )
 
 
@@ -100,16 +92,16 @@ async def list_dag_runs_batch(dag_id: FromPath[str], request: AnyRequest, core: 
     given = await Fields.read(request, core.settings.body_limit)
     dag_ids, states, order_by = tuple(given.texts("dag_ids")), given.texts("states"), given.text("order_by")
     offset, limit = given.number("page_offset", default=0), given.number("page_limit", default=100)
-    ranges = queries.ranges(given.moment)
+    bounds = ranges(given.moment, queries.RANGES)
     unserved = [name for name in queries.NOT_SERVED if given.has(name) and given.text(name) is not None]
     given.refuse_wrong()
     if unserved:
         raise errors.not_served(f"The filter {unserved[0]}")
     if dag_id != ALL:
         dag_ids = (dag_id,)
-    which = RunFilter(pipeline_ids=dag_ids, states=queries.run_states(states), **ranges)
+    which = RunFilter(pipeline_ids=dag_ids, states=queries.run_states(states), **bounds)
     span = Span.within(offset, limit, default=limit, largest=queries.LARGEST_LIMIT)
-    found = await core.runs.list_named(span, which, queries.run_order([order_by] if order_by else []))
+    found = await core.runs.list_named(span, which, run_order([order_by] if order_by else [], queries.ORDERS))
     return wire.DagRuns(dag_runs=[wire.show_run(run) for run in found.items], total_entries=found.total)
 
 
@@ -142,12 +134,12 @@ async def patch_dag_run(
     named = await find_run(core, dag_id, run_id)
     first = named.run.id
     if state is not None and (not mask or "state" in mask):
-        await _set_state(core, named, state, caller)
+        await set_state(core, named, state, caller)
         named = await find_run(core, dag_id, run_id)
     if given.has("note") and (not mask or "note" in mask):
         await core.control.annotate(named.run.id, note, caller)
         named = await find_run(core, dag_id, run_id)
-    return _show(named, before=first)
+    return wire.show_run(as_made(named, before=first))
 
 
 @post(f"{_RUN}/clear", guards=[may(Role.OPERATOR)], status_code=200)
@@ -165,10 +157,10 @@ async def clear_dag_run(
     named = await find_run(core, dag_id, run_id)
     if dry_run:
         tasks = wire.show_tasks(named, blocks_of(await find_dag(core, dag_id)))
-        cleared = [task for task in tasks if not only_failed or task.state in _CLEARED]
+        cleared = [task for task in tasks if not only_failed or task.state in NOT_SUCCEEDED]
         return wire.TaskInstances(cleared, len(cleared))
     run = await core.control.requeue(named.run, caller, is_whole=not only_failed, note=note)
-    return _show(await core.runs.name(run), before=named.run.id)
+    return wire.show_run(as_made(await core.runs.name(run), before=named.run.id))
 
 
 @get(f"{_RUN}/wait", guards=[may(Role.VIEWER)])
@@ -194,23 +186,9 @@ async def _expect_dag(core: Core, dag_id: str) -> str:
         raise Refused(f"The Dag with dag_id: `{dag_id}` was not found", status=404) from None
 
 
-async def _set_state(core: Core, named: NamedRun, state: NewState, caller: Caller) -> None:
-    is_state = wire.RUN_STATES[named.run.state].value
-    if state is NewState.QUEUED:
-        await core.control.requeue(named.run, caller, is_whole=is_state == NewState.SUCCESS, note=None)
-    elif is_state != state.value:
-        mark = Mark(state="success" if state is NewState.SUCCESS else "failed")
-        await core.control.mark(str(named.run.id), mark, caller)
-
-
-def _show(named: NamedRun, *, before: UUID) -> wire.DagRun:
-    """Show a run that may have been begun anew: then it is another one than before."""
-    return wire.show_run(named) if named.run.id == before else wire.show_accepted(named)
-
-
 async def _lines(core: Core, run: Run, interval: float) -> AsyncGenerator[bytes]:
     async for state in core.feed.states(run.id, again_s=interval):
-        yield msgspec.json.encode({"state": wire.RUN_STATES[state]}) + b"\n"
+        yield msgspec.json.encode({"state": RUN_STATES[state]}) + b"\n"
 
 
 def _interval(text: str | None) -> float:

@@ -8,23 +8,22 @@ from litestar import Response, get
 from litestar.params import FromPath
 from litestar.response import Stream
 
+from gateway.airflow import log_pages
+from gateway.airflow.pipelines import blocks_of
+from gateway.airflow.runs import disallowed_order
+from gateway.airflow.standings import sorted_by, tries
+from gateway.airflow.words import UNMAPPED
 from gateway.core import Core
 from gateway.dialects.airflow_v2 import errors, queries, wire
 from gateway.dialects.airflow_v2.catalog import find_dag
-from gateway.dialects.airflow_v2.dags import blocks_of
 from gateway.dialects.airflow_v2.keys import may
 from gateway.dialects.airflow_v2.runs import ALL, find_run
 from gateway.errors import Refused
 from gateway.handling import AnyRequest, TheCore
-from gateway.logs import LogFilter
 from gateway.parameters import Parameters
-from schemas.pages import Page
 from schemas.runs import LogLine, NamedRun
 from schemas.states import Role
 
-LINES = 1000  # of one page of a log
-_FULL = 10  # pages of a log that is asked for in full
-_MOST_TRIES = 1000
 _TASKS = "/api/v2/dags/{dag_id:str}/dagRuns/{run_id:str}/taskInstances"
 _ORDERS = frozenset(
     {
@@ -61,7 +60,7 @@ async def get_task_instance(
 ) -> wire.TaskInstance:
     """Read one block of a run."""
     found = await _find(core, dag_id, run_id, task_id)
-    if found[0].map_index != wire.UNMAPPED:
+    if found[0].map_index != UNMAPPED:
         raise Refused("Task instance is mapped, add the map_index value to the URL", status=404)
     return found[0]
 
@@ -114,19 +113,19 @@ async def get_log(
     if not accept.startswith(("*/*", "application/json", _NDJSON)):
         raise Refused("Only application/json or application/x-ndjson is supported", status=406)
     asked = Parameters(request)
-    map_index, after = _map_index(asked.text("map_index")), queries.from_cursor(asked.text("token") or "")
+    map_index, after = _map_index(asked.text("map_index")), errors.from_cursor(asked.text("token") or "")
     attempt = queries.integer(("path", "try_number"), try_number, least=1)
     named = await find_run(core, dag_id, run_id)
     tasks = [task for task in wire.show_tasks(named, {}) if (task.task_id, task.map_index) == (task_id, map_index)]
     if not tasks or attempt > max(tasks[0].try_number, 1):
         raise Refused("TaskInstance not found", status=404)
-    which = LogFilter(block_id=task_id, map_index=None if map_index == wire.UNMAPPED else map_index, attempt=attempt)
-    pages = _pages(core, named, which, after)
+    pages = log_pages.pages(core, named.run, (task_id, map_index, attempt), after)
     if accept.startswith(_NDJSON):
         return Stream(_encoded(pages), media_type=_NDJSON)
-    most = _FULL if asked.text("full_content") in ("true", "True", "1") else 1
-    is_open = tasks[0].state in _OPEN and attempt >= tasks[0].try_number
-    return Response(await _log_page(pages, most, after=after, is_open=is_open))
+    part = await log_pages.first_of(pages, after, is_full=asked.text("full_content") in ("true", "True", "1"))
+    is_open = part.has_more or (tasks[0].state in _OPEN and attempt >= tasks[0].try_number)
+    token = log_pages.to_cursor(part.end) if is_open else None
+    return Response(wire.LogPage([wire.show_line(line) for line in part.lines], token))
 
 
 async def _list(
@@ -141,12 +140,12 @@ async def _list(
             raise errors.not_served(f"The filter {name}")
     for attribute in order:
         if attribute.lstrip("-") not in _ORDERS:
-            raise errors.disallowed_order(attribute.lstrip("-"))
+            raise disallowed_order(attribute)
     found = await _show(core, await find_run(core, dag_id, run_id))
     if task_id is not None:
-        found = [task for task in found if task.task_id == task_id and task.map_index != wire.UNMAPPED]
+        found = [task for task in found if task.task_id == task_id and task.map_index != UNMAPPED]
     wanted = [task for task in found if not states or (task.state or "none") in states]
-    wanted = wire.sorted_by(order, wanted)
+    wanted = sorted_by(order, wanted)
     return wire.TaskInstances(wanted[span.offset : span.offset + span.limit], len(wanted))
 
 
@@ -176,35 +175,8 @@ async def _find_one(core: Core, dag_id: str, run_id: str, task_id: str, map_inde
 
 async def _show_tries(core: Core, dag_id: str, run_id: str, task: wire.TaskInstance) -> wire.TaskInstances:
     named = await find_run(core, dag_id, run_id)
-    index = None if task.map_index == wire.UNMAPPED else task.map_index
-    page = Page(_MOST_TRIES, None)
-    attempts = await core.runs.list_attempts(str(named.run.id), task.task_id, page, map_index=index)
-    return wire.TaskInstances(wire.show_tries(task, attempts), len(attempts))
-
-
-async def _pages(core: Core, named: NamedRun, which: LogFilter, after: int) -> AsyncIterator[Sequence[LogLine]]:
-    """Read a log page by page; the last page is not full."""
-    is_full = True
-    while is_full:
-        page = Page(LINES, str(after))
-        lines = await core.logs.list_page(str(named.run.id), page, which)
-        is_full = len(lines) > LINES
-        yield lines[:LINES]
-        after = lines[:LINES][-1].seq if lines else after
-
-
-async def _log_page(pages: AsyncIterator[Sequence[LogLine]], most: int, *, after: int, is_open: bool) -> wire.LogPage:
-    """Put so many pages together; there is a token while there are more, or may be."""
-    lines: list[LogLine] = []
-    number = 0
-    async for page in pages:
-        lines += page
-        number += 1
-        if number == most or len(page) < LINES:
-            is_open = is_open or len(page) == LINES
-            break
-    last = lines[-1].seq if lines else after
-    return wire.LogPage([wire.show_line(line) for line in lines], queries.to_cursor(last) if is_open else None)
+    found = [wire.narrow(one) for one in await tries(core, named.run, task)]
+    return wire.TaskInstances(found, len(found))
 
 
 async def _encoded(pages: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[bytes]:
@@ -213,7 +185,7 @@ async def _encoded(pages: AsyncIterator[Sequence[LogLine]]) -> AsyncIterator[byt
 
 
 def _map_index(text: str | None) -> int:
-    return wire.UNMAPPED if text is None else queries.integer(("path", "map_index"), text, least=wire.UNMAPPED)
+    return UNMAPPED if text is None else queries.integer(("path", "map_index"), text, least=UNMAPPED)
 
 
 handlers = (

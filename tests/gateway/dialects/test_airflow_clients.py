@@ -1,11 +1,6 @@
 """The official, unmodified clients of Airflow 3 drive a whole Penstock, each out of an environment of its own."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
-import venv
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +8,11 @@ from typing import Any
 import pytest
 
 from gateway.embedded import EmbeddedServers
+from tests.foreign_clients import drive
 from tests.house.code import ROOT
 from tests.system import KEY, Penstock
 
 VERSIONS = ["3.0.2", "3.3.2"]  # the first that is in wide use, and the newest; between them most answers changed
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "penstock-tests"
 CALLS = Path(__file__).with_name("airflow_client_calls.py")
 PIPELINES = ROOT / "tests" / "fixtures" / "dialects" / "airflow_v2" / "pipelines"
 Json = dict[str, Any]
@@ -106,20 +101,6 @@ EXPECTED: Json = {
 }
 
 
-def python_with_client(version: str) -> Path:
-    """Find the interpreter of an environment with this client, made now if there is none; skips when it cannot be."""
-    directory = CACHE / f"airflow-client-{version}-{sys.version_info.major}.{sys.version_info.minor}"
-    python, done = directory / "bin" / "python", directory / "complete"
-    if not done.exists():
-        venv.create(directory, with_pip=True, clear=True)
-        installing = [python, "-m", "pip", "install", "--quiet", "--retries", "1", f"apache-airflow-client=={version}"]
-        installed = subprocess.run(installing, capture_output=True, text=True, timeout=240, check=False)
-        if installed.returncode:
-            pytest.skip(f"apache-airflow-client {version} cannot be installed: {installed.stderr.strip()[-300:]}")
-        done.touch()
-    return python
-
-
 @pytest.fixture
 async def driven(servers: EmbeddedServers, database_url: str, tmp_path: Path) -> AsyncIterator[Penstock]:
     """A Penstock with the DAGs that the clients drive, one of which has a timetable."""
@@ -133,15 +114,8 @@ async def driven(servers: EmbeddedServers, database_url: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_an_official_client_works_as_with_airflow(version: str, driven: Penstock, tmp_path: Path) -> None:
-    python = await asyncio.to_thread(python_with_client, version)
+    results = await drive("apache-airflow-client", version, CALLS, driven.url, KEY, tmp_path)
 
-    process = await asyncio.create_subprocess_exec(
-        python, CALLS, driven.url, KEY, tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    told, complaints = await process.communicate()
-
-    assert process.returncode == 0, complaints.decode()
-    results = json.loads(told)
     assert results.pop("version") == "3.3.2"
     assert results.pop("backfill") == 1
     assert "already" in results["same id again"]["detail"].pop("message")
