@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from gateway.sources import discover
 from tests.receivers import Received, Receiver, Reply
 from tests.rsa_senders import AUDIENCE, EMAIL, TOPIC, Amazon, Google
 from tests.system import Json, Penstock
@@ -270,8 +271,14 @@ HOSTILE: list[Any] = [
 OPEN = ["s3", "minio", "ceph", "eventbridge", "eventgrid", "cloudevents", "alertmanager", "grafana", "docker_hub"]
 
 
-@pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("source", [*OPEN, "docker_registry"])
+@pytest.mark.parametrize(
+    ("source", "split"),
+    [
+        (name, split)
+        for name in [*OPEN, "docker_registry"]
+        for split in sorted({False, discover()[name].split is not None})
+    ],
+)
 async def test_no_body_makes_the_gateway_fail(shared: Penstock, source: str, split: bool) -> None:
     hook = await shared.hook(source=source, split=split, is_paused=True)
     answers = await asyncio.gather(

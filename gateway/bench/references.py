@@ -26,7 +26,7 @@ POOL = 10
 _INSERT = """
 WITH event AS (
     INSERT INTO events (id, schedule_id, source, verdict, content_type, kind, headers, body, size)
-    VALUES ($1, $2, 'generic', 'accepted', 'application/json', 'json', '{}', $4, length($4))
+    VALUES ($1, $2, 'generic', 'accepted', 'application/json', 'json', '{}', $4, length($4::bytea))
 )
 INSERT INTO runs (id, pipeline_id, schedule_id, event_id) VALUES ($3, 'noop', $2, $1)
 """

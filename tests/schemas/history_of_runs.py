@@ -4,6 +4,7 @@ Whoever once claimed a run may write at any later time, as a runner taken for de
 """
 
 import asyncio
+import hashlib
 import uuid
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -92,12 +93,14 @@ class History(RuleBasedStateMachine):
             schedule_id=self.schedule_id,
             source="generic",
             verdict=Verdict.ACCEPTED,
-            reason=None,
-            event_type=None,
+            **dict.fromkeys(("reason_code", "reason", "event_type", "observed", "rules_id"), None),
             dedupe_key=key,
             content_type="application/json",
             kind=Kind.JSON,
-            **dict.fromkeys(("headers", "body"), b"{}"),
+            **dict.fromkeys(("headers", "body", "timings"), b"{}"),
+            query="",
+            size=2,
+            sha256=hashlib.sha256(b"{}").digest(),
             run_id=new_id(),
             pipeline_id=PIPELINE,
             variables=msgspec.Raw(b"{}"),
@@ -114,7 +117,7 @@ class History(RuleBasedStateMachine):
         winner = self.keys.setdefault(key, batch[0])
         assert [receipt.event_id for receipt in receipts] == [winner.event_id] * len(batch)
         assert [receipt.is_duplicate for receipt in receipts] == [not is_first, True][: len(batch)]
-        assert [receipt.number is not None for receipt in receipts] == [is_first, False][: len(batch)]
+        assert [bool(receipt.numbers) for receipt in receipts] == [is_first, False][: len(batch)]
         assert winner.run_id is not None
         if is_first:
             self.runs[winner.run_id] = ModelRun()
@@ -125,7 +128,7 @@ class History(RuleBasedStateMachine):
         if winner := self.keys.get(key):
             receipt = self.do(events.ingest(self.database, [winner]))[0]
 
-            assert (receipt.event_id, receipt.is_duplicate, receipt.number) == (winner.event_id, False, None)
+            assert (receipt.event_id, receipt.is_duplicate, receipt.numbers) == (winner.event_id, False, {})
 
     @rule(key=st.sampled_from("xy"))
     def trigger(self, key: str) -> None:

@@ -85,7 +85,7 @@ def test_the_model_finds_a_rule_that_was_taken_out(
 @pytest.mark.parametrize(
     ("query", "rule", "without"),
     [
-        ("resume", "AND r.state IN ('failed', 'cancelled')", ""),
+        ("resume", "AND (r.state IN ('failed', 'cancelled') OR r.state = 'success' AND $4::text IS NOT NULL)", ""),
         ("resume", "WHERE b.state IN ('success', 'skipped') AND", "WHERE"),
         ("resume", "1 + (SELECT count(*) FROM done)", "1"),
         ("rerun", "AND o.state IN ('success', 'failed', 'cancelled')", ""),

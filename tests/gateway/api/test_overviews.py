@@ -223,7 +223,9 @@ async def test_runs_are_found_by_origin_and_parent(shared: Penstock) -> None:
 async def test_no_question_scans_a_large_table(old_connection: Connection) -> None:
     run = await old_connection.fetchrow("SELECT * FROM runs WHERE event_id IS NOT NULL ORDER BY id LIMIT 1")
     parent = await old_connection.fetchval("SELECT parent_id FROM runs WHERE origin = 'run' LIMIT 1")
-    asked = questions(run_id=run["id"], schedule_id=run["schedule_id"], event_id=run["event_id"], parent_id=parent)
+    replay = await old_connection.fetchval("SELECT replay_id FROM runs WHERE origin = 'replay' LIMIT 1")
+    ids = {name: run[name] for name in ("schedule_id", "event_id")}
+    asked = questions(run_id=run["id"], parent_id=parent, replay_id=replay, **ids)
     for name, question in asked.items():
         heard = Eavesdropper(old_connection)
         await question(heard)
