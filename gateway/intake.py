@@ -33,7 +33,9 @@ MOST_ITEMS = 10_000  # of one delivery, all written in one statement
 MOST_ITEM_BYTES = 32 << 20  # of all of them: each may repeat what stands around it
 PAUSED = "the schedule is paused"
 _TOO_MANY = f"There are more than {MOST_ITEMS:,} items in it, or they take more than {MOST_ITEM_BYTES >> 20} MiB."
-_SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api-?key|credential")
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|token|secret|signature|passw|passphrase|api[-_]?key|credential|\b(auth|hmac|pwd|sig)\b|^key$"
+)
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
 _HOOKS = "/hooks/"
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
