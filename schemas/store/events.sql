@@ -136,15 +136,6 @@ SELECT event_id, is_other AS is_duplicate, differs, (SELECT array_agg(id ORDER B
        (SELECT array_agg(number ORDER BY id) FROM new_runs) AS numbers
 FROM came
 
--- name: get -> Event
--- One event without its body.
-SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       e.size, encode(e.sha256, 'hex') AS sha256, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts,
-       e.headers, e.query, e.timings, e.observed, e.rules_id, e.duplicate_of, e.received_at
-FROM events e
-LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
-WHERE e.id = $1
-
 -- name: explained -> ExplainedEvent
 -- One event with all that judged it: its bytes, of a duplicate with the same body those of the first, and its rules.
 SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.duplicate_of,
