@@ -1,7 +1,6 @@
 """What a delivery is, decided from its bytes alone."""
 
 import json
-import uuid
 
 import msgspec
 import pytest
@@ -14,22 +13,8 @@ from schemas.payload import Kind
 from schemas.schedules import Gate, SourceConfig
 from schemas.states import OnPaused, Verdict, VerificationMode
 from tests.captured_requests import SOURCES, read_config, read_request
+from tests.gateway.deliveries import GATE
 
-GATE = Gate(
-    hash=b"",
-    token_id=uuid.uuid4(),
-    expires_at=None,
-    schedule_id=uuid.uuid4(),
-    number=7,
-    pipeline_id="quick",
-    source="generic",
-    source_config=SourceConfig(),
-    variables=msgspec.Raw(b'{"region":"eu"}'),
-    body_limit=None,
-    is_paused=False,
-    on_paused=OnPaused.QUEUE,
-    queue="default",
-)
 JSON = Incoming({"content-type": "application/json", "idempotency-key": "a"}, b"{}")
 
 
