@@ -28,7 +28,7 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 _TOKEN_URL = re.compile(r"^(/hooks/[^/]*/|/callbacks/[^/]*/|/api/pipeline_schedules/[^/]*/pipeline_runs/).+", re.DOTALL)
-_SECRET_SEGMENT = re.compile(r"[^/]*(?:pst_|psk_)[^/]*|[^/]{40,}")
+_SECRET_SEGMENT = re.compile(r"[^/]*(?:pst_|psk_)[^/]*|[^/]{40,}|(?<![^/])[0-9a-f]{32}(?![^/])")
 
 
 def redact_path(path: str) -> str:

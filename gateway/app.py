@@ -37,7 +37,7 @@ _HANDLERS = (
 def create_app(settings: Settings, draining: Draining) -> Litestar:
     """Build the application; nothing connects before its lifespan begins."""
     core = Core(settings)
-    spoken = dialects.discover().values()
+    spoken = dialects.spoken(settings)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:

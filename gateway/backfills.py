@@ -8,6 +8,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Collection, Container
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from schemas.changes import Channels
 from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.ids import new_id
 from schemas.keys import Caller
-from schemas.pages import Page
+from schemas.pages import Counted, Page, Span
 from schemas.pipelines import Pipeline
 from schemas.queue import Doorbell, Ring
 from schemas.schedules import Schedule
@@ -30,23 +31,26 @@ from schemas.store import audit, backfills, pipelines, runs, schedules
 from schemas.store.db import Database
 
 SHOWN_DATES = 10
+_SOME_DATE = "2000-01-01"  # all dates are alike to a schema
 MOST_TOLD = 1000  # of the runs that a cancelled backfill ends; who watches another hears of it a second later
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a request comes to."""
+    """What a request comes to; there are no `dates` only when all were skipped, and then nothing can be created."""
 
     pipeline: Pipeline
     schedule: Schedule | None
     rhythm: Rhythm
     variables: dict[str, Any]
+    date_variable: str | None
     dates: list[dt.datetime]
 
     @property
     def fingerprint(self) -> str:
         """Stands for everything that decides which runs there will be."""
         schedule_id = self.schedule.id if self.schedule else None
-        what = (schedule_id, self.rhythm, self.variables, self.dates[0], self.dates[-1], len(self.dates))
+        dated = (self.date_variable,) if self.date_variable else ()
+        what = (schedule_id, self.rhythm, self.variables, self.dates[0], self.dates[-1], len(self.dates), *dated)
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
     def preview(self) -> BackfillPreview:
@@ -63,8 +67,11 @@ class Backfills:
         self._doorbell = doorbell
         self._channels = channels
 
-    async def plan(self, pipeline_id: str, new: NewBackfill) -> Plan:
-        """Find out what a request comes to; raises NotFound, Invalid, or Conflict when the pipeline cannot run now."""
+    async def plan(self, pipeline_id: str, new: NewBackfill, *, skipping: Container[RunState] = ()) -> Plan:
+        """Find out what a request comes to; dates whose newest run is in a state of `skipping` are left out.
+
+        Raises NotFound, Invalid, or Conflict when the pipeline cannot run now.
+        """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
             raise Conflict(f"Pipeline {pipeline_id} cannot run: {pipeline.error}")
@@ -72,10 +79,14 @@ class Backfills:
         schedule = await self._schedule(pipeline_id, new.schedule_id)
         inherited = msgspec.json.decode(schedule.variables, type=dict[str, Any]) if schedule else {}
         variables = inherited | new.variables
-        params.check(variables, pipeline)
+        params.check(variables | ({new.date_variable: _SOME_DATE} if new.date_variable else {}), pipeline)
+        variables.pop(new.date_variable or "", None)
         rhythm = rhythm_of(new, schedule)
         dates = await asyncio.to_thread(list_dates, new, rhythm)
-        return Plan(pipeline, schedule, rhythm, variables, dates)
+        if skipping:
+            states = await runs.states_of_dates(self._db, pipeline_id, dates)
+            dates = [date for date in dates if states.get(date) not in skipping]
+        return Plan(pipeline, schedule, rhythm, variables, new.date_variable, dates)
 
     async def create(self, plan: Plan, new: NewBackfill, caller: Caller) -> tuple[Backfill, bool]:
         """Write a backfill with its runs; the other result is False when it was there already."""
@@ -87,6 +98,7 @@ class Backfills:
             every=new.every,
             timezone=plan.rhythm.timezone,
             variables=msgspec.json.encode(plan.variables),
+            date_variable=plan.date_variable,
             max_active_runs=new.max_active_runs,
             run_ids=[new_id() for _ in plan.dates],
             dates=plan.dates,
@@ -107,6 +119,14 @@ class Backfills:
         """Resolve an id or number; raises NotFound."""
         return await backfills.find_id(self._db, key)
 
+    async def run_ids(self, backfill_id: uuid.UUID) -> list[uuid.UUID]:
+        """List the runs of a backfill in the order of their dates."""
+        return await backfills.run_ids(self._db, backfill_id)
+
+    async def numbers(self, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """Read the numbers of these backfills."""
+        return await backfills.numbers(self._db, backfill_ids)
+
     async def get(self, key: str) -> Backfill:
         """Read one with its progress; raises NotFound."""
         return await backfills.get(self._db, key)
@@ -116,6 +136,10 @@ class Backfills:
         return await backfills.list_page(
             self._db, page.before_id, pipeline_id=pipeline_id, state=state, limit=page.limit + 1
         )
+
+    async def list_span(self, span: Span, *, pipeline_id: str | None, oldest_first: bool = False) -> Counted[Backfill]:
+        """Read a part of the backfills, the newest first, and how many there are."""
+        return await backfills.list_span(self._db, span, pipeline_id=pipeline_id, oldest_first=oldest_first)
 
     async def set_paused(self, key: str, caller: Caller, *, is_paused: bool) -> Backfill:
         """Let no further run begin, or let them begin again; raises NotFound, or Conflict when it is cancelled."""

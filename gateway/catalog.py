@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -15,14 +15,17 @@ from schemas.errors import FieldError, Invalid, NotFound
 from schemas.ids import new_id
 from schemas.keys import Caller, Key, NewKey, ShownKey
 from schemas.pages import Counted, Page, Span
-from schemas.pipelines import Pipeline, PipelinePatch
+from schemas.pipelines import Pipeline, PipelineFilter, PipelinePatch
 from schemas.schedules import (
+    ImportedToken,
     Link,
     NewLink,
     NewSchedule,
     NewToken,
     Rotation,
     Schedule,
+    ScheduleFilter,
+    ScheduleName,
     SchedulePatch,
     ShownToken,
     SourceConfig,
@@ -57,9 +60,16 @@ class Catalog:
         """Read one pipeline; raises NotFound."""
         return (await pipelines.get(self._db, pipeline_id)).masked()
 
-    async def span_pipelines(self, span: Span, *, q: str | None = None) -> Counted[Pipeline]:
+    async def span_pipelines(
+        self,
+        span: Span,
+        *,
+        q: str | None = None,
+        which: PipelineFilter | None = None,
+        backwards: bool = False,
+    ) -> Counted[Pipeline]:
         """Read a part of the pipelines by id, and how many there are."""
-        found = await pipelines.list_span(self._db, span, q=q)
+        found = await pipelines.list_span(self._db, span, q=q, which=which or PipelineFilter(), backwards=backwards)
         return Counted([pipeline.masked() for pipeline in found.items], found.total)
 
     async def find_pipeline(self, spellings: Sequence[str]) -> Pipeline:
@@ -110,6 +120,15 @@ class Catalog:
             self._db, page.before_id, pipeline_id=pipeline_id, source=source, q=q, limit=page.limit + 1
         )
         return [schedule.masked() for schedule in found]
+
+    async def span_schedules(self, span: Span, which: ScheduleFilter) -> Counted[Schedule]:
+        """Read a part of the schedules that match, the newest first, and how many do."""
+        found = await schedules.list_span(self._db, span, which)
+        return Counted([schedule.masked() for schedule in found.items], found.total)
+
+    async def schedule_names(self, schedule_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ScheduleName]:
+        """Read what these schedules are called, also those that are deleted."""
+        return await schedules.names(self._db, schedule_ids)
 
     async def get_schedule(self, key: str) -> Schedule:
         """Read a schedule by id or number; raises NotFound."""
@@ -163,6 +182,18 @@ class Catalog:
             details = {"schedule_id": schedule.id, "label": new.label, "expires_at": new.expires_at}
             await audit.record(transaction, caller, Action.TOKEN_CREATE, f"token:{shown.id}", details)
         return shown
+
+    async def import_token(self, key: str, new: ImportedToken, caller: Caller) -> Token:
+        """Let a token that a sender already has fire a schedule; raises NotFound or Conflict. Again is harmless."""
+        schedule = await schedules.get(self._db, key)
+        clocks.must_take_calls(schedule)
+        async with self._db.transaction() as transaction:
+            token, is_new = await tokens.import_(transaction, new_id(), schedule_id=schedule.id, new=new)
+            if is_new:
+                details = {"schedule_id": schedule.id, "label": new.label}
+                await audit.record(transaction, caller, Action.TOKEN_IMPORT, f"token:{token.id}", details)
+        await self._changed()
+        return token
 
     async def list_tokens(self, key: str) -> list[Token]:
         """Read the tokens of a schedule, without themselves; raises NotFound."""

@@ -1,7 +1,11 @@
-"""What people do to runs that exist: cancel, resume, rerun, mark. Each deed is written down in its own transaction."""
+"""What people do to runs that exist: cancel, resume, rerun, mark, annotate, delete.
+
+Each deed is written down in its own transaction.
+"""
 
 from collections.abc import Container
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -9,10 +13,10 @@ from gateway import params
 from gateway.runs import Runs, refuse_if_paused
 from schemas.audit import Action
 from schemas.changes import Channels
-from schemas.errors import Conflict
+from schemas.errors import Conflict, FieldError, Invalid, NotFound
 from schemas.keys import Caller
 from schemas.queue import Doorbell, Ring
-from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunRow
+from schemas.runs import Mark, Repetition, Resumption, Run, RunError, RunName, RunRow
 from schemas.states import TERMINAL_RUN_STATES, RunState
 from schemas.store import audit, control, pipelines, runs
 from schemas.store.db import Database
@@ -46,17 +50,22 @@ class Control:
         return await self._runs.get(key)
 
     async def resume(self, key: str, resumption: Resumption, caller: Caller) -> Run:
-        """Queue a run that goes on where a failed or cancelled one ended.
+        """Queue a run that goes on where a failed or cancelled one ended, or from a block of any that has ended.
 
-        Raises NotFound, or Conflict when it ended otherwise, is being resumed, or its pipeline is paused and rejects.
+        Raises NotFound, Invalid for a block that it does not have, or Conflict when it ended otherwise, is being
+        resumed, or its pipeline is paused and rejects.
         """
         old = await self._runs.row(key)
-        _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
+        if resumption.from_block is None:
+            _expect(old, _RESUMABLE, "only a failed or cancelled run can be resumed")
+        else:
+            _expect(old, TERMINAL_RUN_STATES, "only a run that has ended can be resumed from a block")
+            await self._expect_block(old, resumption.from_block)
         refuse_if_paused(await pipelines.get(self._db, old.pipeline_id))
         async with self._db.transaction() as transaction:
-            ring = await control.resume(transaction, old.id, note=resumption.note)
+            ring = await control.resume(transaction, old.id, note=resumption.note, from_block=resumption.from_block)
             if ring is not None:
-                details = {"new_run_id": ring.run_id, "note": resumption.note}
+                details = {"new_run_id": ring.run_id, "note": resumption.note, "from_block": resumption.from_block}
                 await audit.record(transaction, caller, Action.RUN_RESUME, f"run:{old.id}", details)
         return await self._begin(old, ring)
 
@@ -100,6 +109,51 @@ class Control:
             await self._doorbell.announce(self._channels.cancel, [run_id])
         self._doorbell.tell([run_id])
         return await self._runs.get(key)
+
+    async def requeue(self, run: Run, caller: Caller, *, is_whole: bool, note: str | None) -> Run:
+        """Begin a run anew, as products do that know it by its old name: `Runs.named` finds the new one there.
+
+        Whole, or where it failed; one that is queued, or has nothing that failed, stays as it is. Raises Conflict while
+        it executes, and what `resume` and `rerun` raise.
+        """
+        if run.state is RunState.QUEUED or (run.state is RunState.SUCCESS and not is_whole):
+            return run
+        note = run.note if note is None else note
+        if is_whole:
+            return await self.rerun(str(run.id), Repetition(note=note), caller)
+        return await self.resume(str(run.id), Resumption(note=note), caller)
+
+    async def annotate(self, run_id: UUID, note: str | None, caller: Caller) -> None:
+        """Write another note on a run, or none; raises NotFound."""
+        async with self._db.transaction() as transaction:
+            if not await control.annotate(transaction, run_id, note):
+                raise NotFound(f"There is no run {run_id}.")
+            await audit.record(transaction, caller, Action.RUN_NOTE, f"run:{run_id}", {"note": note})
+
+    async def delete(self, name: RunName, caller: Caller) -> None:
+        """Delete a run and all that repeat it, with their logs and outputs; what is queued is cancelled first.
+
+        Raises NotFound, or Conflict while one of them executes.
+        """
+        async with self._db.transaction() as transaction:
+            states = await control.lock_repetitions(transaction, name.first_id)
+            if RunState.RUNNING in states.values():
+                raise Conflict(f"Run {name.name} executes: cancel it first.", state=RunState.RUNNING)
+            cancelled = await runs.cancel_all(
+                transaction, [run_id for run_id in states if not states[run_id].is_terminal]
+            )
+            deleted = await control.delete(transaction, list(states))
+            if not deleted:
+                raise NotFound(f"There is no run {name.name}.")
+            details = {"name": name.name, "runs": deleted}
+            await audit.record(transaction, caller, Action.RUN_DELETE, f"run:{name.first_id}", details)
+        self._doorbell.tell(list(cancelled))
+
+    async def _expect_block(self, run: RunRow, block_id: str) -> None:
+        graph = await pipelines.graph_of(self._db, run.pipeline_id, run.version)
+        if graph is None or all(block.id != block_id for block in graph.blocks):
+            message = f"run {run.number} has no block {block_id!r}"
+            raise Invalid(f"from_block: {message}.", errors=(FieldError("/from_block", message),))
 
     async def _begin(self, old: RunRow, ring: Ring | None) -> Run:
         if ring is None:

@@ -3,6 +3,9 @@
 A token is `pst_` + 43 characters of base62 (256 bits) + 6 of a CRC-32, so that secret scanners know it
 (`pst_[0-9A-Za-z]{49}`) and a mistyped one is refused without asking the database. Only SHA-256 hashes are stored: with
 256 random bits there is nothing to brute-force (OWASP ASVS 5.0, 6.5.2), and a look-up by hash leaks no timing.
+
+A token that was imported from another product is 32 hexadecimal digits (Mage: a random UUID, 122 bits), or 48 after
+`whk_` (Brokoli: 192 random bits).
 """
 
 import hashlib
@@ -20,6 +23,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 43
 _CHECK_LENGTH = 6
 _SHAPE = re.compile(rf"[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECK_LENGTH}}}", re.ASCII)
+_FOREIGN_SHAPE = re.compile(r"[0-9a-f]{32}|whk_[0-9a-f]{48}", re.ASCII)
 _HINT_LENGTH = 4
 
 
@@ -44,10 +48,17 @@ def hint(secret: str) -> str:
 
 
 def could_be_token(text: str) -> bool:
-    """Say whether this is a token at all; what fails here needs no look-up."""
+    """Say whether this is a token at all, ours or one that may have been imported; what fails here needs no look-up."""
+    if is_foreign(text):
+        return True
     if not text.startswith(TOKEN_PREFIX) or not _SHAPE.fullmatch(body := text[len(TOKEN_PREFIX) :]):
         return False
     return body[_RANDOM_LENGTH:] == _checksum(TOKEN_PREFIX + body[:_RANDOM_LENGTH])
+
+
+def is_foreign(text: str) -> bool:
+    """Say whether this has the form of another product's token."""
+    return _FOREIGN_SHAPE.fullmatch(text) is not None
 
 
 def _new_secret(prefix: str) -> str:

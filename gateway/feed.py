@@ -17,8 +17,8 @@ from gateway import frames
 from schemas import tasks
 from schemas.changes import Change, unpack
 from schemas.errors import NotFound, Unavailable
-from schemas.states import TERMINAL_RUN_STATES
-from schemas.store import changes
+from schemas.states import RunState
+from schemas.store import changes, runs
 from schemas.store.db import Database
 
 log = structlog.get_logger()
@@ -104,6 +104,7 @@ class Channel(Backlog[Change]):
         self.seq = seq
         self.first = seq + 1  # a position in this backlog is a seq
         self.end: bytes | None = None
+        self.state: RunState | None = None  # as far as was heard
 
     def add(self, change: Change) -> None:
         """Take the next change; one that is here already is ignored."""
@@ -111,8 +112,10 @@ class Channel(Backlog[Change]):
             return
         self.seq = change.seq
         self.append(change, frames.frame(change))
-        if change.kind == "run" and change.state in TERMINAL_RUN_STATES:
-            self.end = _end_of(change)
+        if change.kind == "run":
+            self.state = RunState(change.state or "")
+            if self.state.is_terminal:
+                self.end = _end_of(change)
 
 
 class Feed:
@@ -178,6 +181,23 @@ class Feed:
                     return
                 elif not await channel.news(PING_S):
                     yield frames.PING
+        finally:
+            self._leave(channel)
+
+    async def states(self, run_id: uuid.UUID, *, again_s: float) -> AsyncGenerator[RunState]:
+        """Yield where a run stands until it has ended: now, when it changes, and again after so many silent seconds."""
+        channel = await self._join(run_id)
+        try:
+            state = (await runs.get(self._db, str(run_id), largest_body=0)).state
+            heard = channel.state
+            yield state
+            while not (state.is_terminal or self._draining):
+                if channel.state is not heard:
+                    heard = channel.state
+                    state = heard or state
+                    yield state
+                elif not await channel.news(again_s):
+                    yield state
         finally:
             self._leave(channel)
 

@@ -5,6 +5,7 @@ The same events go over WebSockets as text frames (RFC 6455, section 5.2), which
 
 import datetime as dt
 import uuid
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -118,8 +119,15 @@ def end(*, run_id: uuid.UUID, seq: int, state: str) -> bytes:
 
 
 def text_frames(events: bytes) -> bytes:
-    """Turn events into text frames: the data with its `type` and, as `cursor`, the id; comments are left out."""
+    """Turn events into text frames with what `messages` makes of them."""
     return _shared_text_frames(events) if len(events) <= _LARGEST_SHARED else _text_frames(events)
+
+
+def messages(events: bytes) -> Iterator[bytes]:
+    """Turn events into JSON objects: the data with its `type` and, as `cursor`, the id; comments are left out."""
+    for event in events.split(b"\n\n"):
+        if event.startswith((b"id", b"ev")):
+            yield _as_message(event)
 
 
 def text_frame(message: bytes) -> bytes:
@@ -133,9 +141,7 @@ def text_frame(message: bytes) -> bytes:
 
 
 def _text_frames(events: bytes) -> bytes:
-    return b"".join(
-        text_frame(_as_message(event)) for event in events.split(b"\n\n") if event.startswith((b"id", b"ev"))
-    )
+    return b"".join(map(text_frame, messages(events)))
 
 
 _shared_text_frames = lru_cache(maxsize=64)(_text_frames)  # all who watch the same get the same bytes at the same time

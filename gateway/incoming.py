@@ -1,6 +1,6 @@
 """One request as it came, with all that pure functions may know while they judge it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,12 +10,26 @@ from schemas import payload
 from schemas.errors import Malformed
 
 
+class Unwrapped(msgspec.Struct, frozen=True):
+    """What a body holds that wraps its payload: variables that its sender sets, and the JSON of `event_variables`.
+
+    Without a `payload` the whole body becomes `event_variables`.
+    """
+
+    variables: dict[str, Any] = {}
+    payload: bytes | None = None
+
+
+Unwrap = Callable[[bytes], Unwrapped]
+
+
 class Incoming(msgspec.Struct, frozen=True, dict=True):
     """A request: header names in lower case, the body untouched.
 
     `url` is the whole address that the sender called, as `PENSTOCK_PUBLIC_URL` says it, without our own token when that
     came in the query. `now` is the database's clock in seconds since 1970. `documents` are what the scheme asked to be
-    fetched (certificates, key sets), by their URLs.
+    fetched (certificates, key sets), by their URLs. `unwrap` reads the body of a product that wraps payloads; it raises
+    Malformed.
     """
 
     headers: Mapping[str, str]
@@ -25,6 +39,7 @@ class Incoming(msgspec.Struct, frozen=True, dict=True):
     query: Mapping[str, str] = {}
     now: float = 0.0
     documents: Mapping[str, bytes] = {}
+    unwrap: Unwrap | None = None
 
     @property
     def content_type(self) -> str:

@@ -18,7 +18,7 @@ import structlog
 from gateway import credentials, intake
 from gateway.documents import Documents
 from gateway.feed import Feed
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, Unwrap
 from gateway.large_bodies import LargeBodies
 from gateway.metrics import Metrics
 from gateway.refusals import Refusals
@@ -31,11 +31,12 @@ from schemas.events import Delivery, Receipt
 from schemas.groupcommit import GroupCommit
 from schemas.objects import INLINE_LIMIT, ObjectStore
 from schemas.queue import Doorbell, Ring
-from schemas.runs import RunRef
+from schemas.runs import Run, RunRef, RunRow
 from schemas.schedules import Gate, LinkGate
-from schemas.settings import Settings
+from schemas.settings import MAX_BODY_LIMIT, Settings
+from schemas.shown import show_run
 from schemas.states import RunState, Verdict, VerificationMode
-from schemas.store import events, links, runs
+from schemas.store import events, links, runs, schedules
 from schemas.store.db import Database
 
 log = structlog.get_logger()
@@ -48,9 +49,13 @@ Commit = Callable[[Delivery, float | None], Awaitable[Receipt]]
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge."""
+    """A request at a hook, its body still unread: `read_body(limit)` reads it, or raises TooLarge.
 
-    schedule: str
+    Without a `schedule` the token alone says which one is meant; it has to be one of `pipeline_id`, if that is given.
+    """
+
+    schedule: str | None
+    pipeline_id: str | None = None
     token: str
     headers: dict[str, str]
     read_body: ReadBody
@@ -58,10 +63,16 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     query: Mapping[str, str] = {}
     is_dry_run: bool = False
+    unwrap: Unwrap | None = None
+
+    def is_for(self, gate: Gate) -> bool:
+        """Say whether what was called belongs to the schedule behind the token."""
+        named = self.schedule in (None, str(gate.schedule_id), str(gate.number))
+        return named and self.pipeline_id in (None, gate.pipeline_id)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a delivery; `status` is `accepted`, `duplicate` or `ignored`, the last with its reason.
+    """What became of a delivery; `status` is `accepted`, `duplicate` or `ignored`, the last with its reason and code.
 
     A `reply` is the answer in the sender's own form, which a handshake demands.
     """
@@ -70,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     runs: Sequence[RunRef] = ()
     reason: str | None = None
+    reason_code: str | None = None
     reply: Reply | None = None
     explanation: list[Finding] | None = None
 
@@ -125,18 +137,29 @@ class Ingest:
         Raises NotFound (the same for every way in which token and schedule do not fit), TooLarge, BadSignature,
         Malformed, Unavailable.
         """
-        with self._metrics.delivery_seconds.time():
-            try:
-                return await self._deliver(arrival)
-            except PenstockError as error:
-                self._metrics.refused.labels(error.code).inc()
-                raise
+        return await self._measured(self._deliver(arrival))
+
+    async def deliver_with_key(self, schedule: str, arrival: Arrival) -> Outcome:
+        """Take a delivery of someone who shows an API key instead of a token: the caller has checked its role.
+
+        Raises what `deliver` raises, NotFound for an unknown schedule.
+        """
+        return await self._measured(self._deliver_with_key(schedule, arrival))
+
+    async def find_gate(self, arrival: Arrival) -> Gate:
+        """Find what a token fires; raises NotFound, Unavailable."""
+        if not credentials.could_be_token(arrival.token):
+            raise NotFound(NO_SUCH_HOOK)
+        gate = await self._registry.gate(credentials.digest(arrival.token))
+        if gate is None or not arrival.is_for(gate):
+            raise NotFound(NO_SUCH_HOOK)
+        return gate
 
     async def greet(self, arrival: Arrival) -> Reply | Outcome | None:
         """Answer a request other than POST, as the sender of this schedule wants it; None when it wants nothing."""
-        if not arrival.token.startswith(credentials.TOKEN_PREFIX):
+        if not (arrival.token.startswith(credentials.TOKEN_PREFIX) or credentials.is_foreign(arrival.token)):
             return None
-        gate = await self._find_gate(arrival)
+        gate = await self.find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
         if isinstance(found, Incoming):
@@ -150,12 +173,39 @@ class Ingest:
             return outcome
         return msgspec.structs.replace(outcome, runs=await self._runs_of(outcome.event_id))
 
+    async def show_runs(self, outcome: Outcome) -> list[Run]:
+        """Read the runs of an outcome as the API shows them, without blocks; waits for Postgres as a delivery does.
+
+        A run that was queued then is shown as it was then, however quick its runner is.
+        """
+        queued = {run.id for run in outcome.runs if run.state is RunState.QUEUED}
+        ids = [run.id for run in outcome.runs]
+        rows = await self._held(lambda: runs.of_ids(self._db, ids, largest_body=MAX_BODY_LIMIT))
+        found = [_as_queued(row) if row.id in queued else row for row in reversed(rows)]
+        return [show_run(row, (), event_url=self._urls.event_body) for row in found]
+
+    async def _measured(self, delivered: Awaitable[Outcome]) -> Outcome:
+        with self._metrics.delivery_seconds.time():
+            try:
+                return await delivered
+            except PenstockError as error:
+                self._metrics.refused.labels(error.code).inc()
+                raise
+
     async def _deliver(self, arrival: Arrival) -> Outcome:
-        if arrival.token.startswith(credentials.TOKEN_PREFIX):
-            gate, commit = await self._find_gate(arrival), self._commit_soon
-        else:
-            link = await self._find_link(arrival)
-            gate, commit = link.gate(), partial(self._commit_by_link, link.token_id)
+        if credentials.could_be_token(arrival.token):
+            return await self._pass(await self.find_gate(arrival), arrival, self._commit_soon)
+        link = await self._find_link(arrival)
+        return await self._pass(link.gate(), arrival, partial(self._commit_by_link, link.token_id))
+
+    async def _deliver_with_key(self, schedule: str, arrival: Arrival) -> Outcome:
+        found = await schedules.get(self._db, schedule)
+        gate = (await schedules.gates(self._db, [found.id])).get(found.id)
+        if gate is None:
+            raise NotFound(f"There is no schedule {schedule}.")
+        return await self._pass(gate, arrival, self._commit_soon)
+
+    async def _pass(self, gate: Gate, arrival: Arrival, commit: Commit) -> Outcome:
         try:
             body = await arrival.read_body(self._limit(gate))
         except TooLarge as error:
@@ -225,18 +275,10 @@ class Ingest:
         if handshake and handshake.visit and not assessment.observed:
             await self._documents.visit(handshake.visit, gate.source_config)
 
-    async def _find_gate(self, arrival: Arrival) -> Gate:
-        if not credentials.could_be_token(arrival.token):
-            raise NotFound(NO_SUCH_HOOK)
-        gate = await self._registry.gate(credentials.digest(arrival.token))
-        if gate is None or arrival.schedule not in (str(gate.schedule_id), str(gate.number)):
-            raise NotFound(NO_SUCH_HOOK)
-        return gate
-
     async def _find_link(self, arrival: Arrival) -> LinkGate:
         link_id = self._signer.read(arrival.token) if self._signer else None
         link = await links.gate(self._db, link_id) if link_id is not None else None
-        if link is None or arrival.schedule not in (str(link.schedule_id), str(link.number)):
+        if link is None or not arrival.is_for(link):
             raise NotFound(NO_SUCH_HOOK)
         return link
 
@@ -248,6 +290,7 @@ class Ingest:
             url=arrival.url,
             query=arrival.query,
             now=self._registry.now_s(),
+            unwrap=arrival.unwrap,
         )
 
     def _limit(self, gate: Gate) -> int:
@@ -281,7 +324,8 @@ class Ingest:
             reason = "another body came before with the same key" if receipt.differs else None
             return Outcome(event_id=event_id, status="duplicate", runs=await self._runs_of(event_id), reason=reason)
         if delivery.verdict is not Verdict.ACCEPTED:
-            return Outcome(event_id=event_id, status="ignored", reason=delivery.reason)
+            code = delivery.reason_code
+            return Outcome(event_id=event_id, status="ignored", reason=delivery.reason, reason_code=code)
         # A second try found what the first had committed unheard, or every item of it came before.
         if found := await self._runs_of(event_id):
             return Outcome(event_id=event_id, status="accepted", runs=found)
@@ -312,6 +356,10 @@ def _weight(delivery: Delivery) -> int:
     """Say about how many bytes a delivery takes on its way to Postgres, with the items that it is split into."""
     items = delivery.items or ()
     return 1024 + len(delivery.body) + sum(1024 + len(item.event_item) for item in items)
+
+
+def _as_queued(row: RunRow) -> RunRow:
+    return msgspec.structs.replace(row, state=RunState.QUEUED, attempt=0, started_at=None, finished_at=None)
 
 
 def _dry(gate: Gate, incoming: Incoming, assessment: intake.Assessment) -> Outcome:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
 from gateway.credentials import TOKEN_PREFIX
 from gateway.expressions import Budget, Subject
-from gateway.incoming import Incoming
+from gateway.incoming import Incoming, Unwrapped
 from gateway.rules import Finding, Judgement, Rules, judge
 from gateway.sources import Facts, Item, Source, discover
 from schemas import payload
@@ -34,16 +35,17 @@ MOST_ITEM_BYTES = 32 << 20  # of all of them: each may repeat what stands around
 PAUSED = "the schedule is paused"
 _TOO_MANY = f"There are more than {MOST_ITEMS:,} items in it, or they take more than {MOST_ITEM_BYTES >> 20} MiB."
 _SECRET_NAME = re.compile(
-    r"authorization|cookie|token|secret|signature|passw|passphrase|api[-_]?key|credential|\b(auth|hmac|pwd|sig)\b|^key$"
+    r"authorization|cookie|token|secret|signature|passw|passphrase|api[-_]?key|credential|^key$"
+    r"|(?<![a-z])(auth|hmac|pwd|sig)(?![a-z])"
 )
-_OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}")
-_HOOKS = "/hooks/"
-_OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/)[^\s/?#]+")
+_OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}|whk_[0-9a-f]{48}")
+_OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/|/api/pipeline_schedules/[^/\s]+/pipeline_runs/|/api/runs/)[^\s/?#]+")
 _ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
+_NOT_WRAPPED = Unwrapped()
 
 
 class PlannedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One run that an accepted delivery is to become; `payload` is what it gets of a delivery that is split."""
+    """One run that an accepted delivery is to become; `payload` is what it gets of one that is split or wrapped."""
 
     variables: msgspec.Raw
     key: str | None = None
@@ -80,15 +82,19 @@ class Stopwatch:
 
 
 def assess(gate: Gate, incoming: Incoming) -> Assessment:
-    """Verify, read and judge a delivery; raises BadSignature or Malformed."""
+    """Verify, read and judge a delivery; raises BadSignature or Malformed.
+
+    Filter, mapping and dedupe see the body as it came, so that they say the same when its event is explained.
+    """
     source, watch = discover()[gate.source], Stopwatch()
     observed = verify(gate, incoming)
     watch.lap("signature")
     kind = payload.classify(incoming.body, incoming.content_type)
+    unwrapped = incoming.unwrap(incoming.body) if incoming.unwrap else _NOT_WRAPPED
     watch.lap("payload")
     facts = source.facts(incoming, gate.source_config)
     watch.lap("facts")
-    judgement = _judge(gate, source, incoming, facts)
+    judgement = _judge(gate, source, incoming, facts, unwrapped)
     watch.lap("rules")
     return msgspec.structs.replace(judgement, kind=kind, observed=observed, timings=watch.timings)
 
@@ -129,7 +135,9 @@ def verify(gate: Gate, incoming: Incoming) -> str | None:
     return None
 
 
-def _judge(gate: Gate, source: Source, incoming: Incoming, facts: Facts) -> Assessment:
+def _judge(
+    gate: Gate, source: Source, incoming: Incoming, facts: Facts, unwrapped: Unwrapped = _NOT_WRAPPED
+) -> Assessment:
     judged = Assessment(facts=facts, kind=Kind.EMPTY, verdict=Verdict.ACCEPTED)
     if facts.handshake:
         reason = f"{facts.handshake.kind} is a handshake"
@@ -137,15 +145,18 @@ def _judge(gate: Gate, source: Source, incoming: Incoming, facts: Facts) -> Asse
     if gate.is_paused and gate.on_paused is OnPaused.REJECT:
         return _turned_away(judged, Verdict.FILTERED, "paused", PAUSED)
     if gate.split and source.split:
-        return _judge_items(gate, source.split(incoming), incoming, judged)
-    found = _by_rules(gate, incoming, facts.delivery_id, facts.event_type)
+        return _judge_items(gate, source.split(incoming), incoming, judged, unwrapped.variables)
+    found = _by_rules(gate, incoming, facts.delivery_id, facts.event_type, given=unwrapped.variables)
     if found.verdict is not Verdict.ACCEPTED:
         return _turned_away(judged, found.verdict, str(found.reason_code), str(found.reason))
     key = _key_of(facts) if found.dedupe_key is None else fit_dedupe_key(found.dedupe_key)
-    return msgspec.structs.replace(judged, dedupe_key=key, items=(PlannedItem(variables=found.variables),))
+    item = PlannedItem(variables=found.variables, payload=unwrapped.payload)
+    return msgspec.structs.replace(judged, dedupe_key=key, items=(item,))
 
 
-def _judge_items(gate: Gate, items: Iterable[Item], incoming: Incoming, judged: Assessment) -> Assessment:
+def _judge_items(
+    gate: Gate, items: Iterable[Item], incoming: Incoming, judged: Assessment, given: Mapping[str, Any]
+) -> Assessment:
     """Judge each item; the delivery is turned away whole when one of them fails, or none is left."""
     planned: dict[str | int, PlannedItem] = {}
     budget, number, size = Budget(), -1, 0
@@ -156,7 +167,7 @@ def _judge_items(gate: Gate, items: Iterable[Item], incoming: Incoming, judged: 
             return _turned_away(judged, Verdict.REJECTED, "too_many_items", _TOO_MANY)
         part = msgspec.structs.replace(incoming, body=payload_text)
         event_type = item.event_type or judged.facts.event_type
-        found = _by_rules(gate, part, item.id or judged.facts.delivery_id, event_type, budget)
+        found = _by_rules(gate, part, item.id or judged.facts.delivery_id, event_type, budget, given=given)
         if found.verdict is Verdict.REJECTED:
             return _turned_away(judged, found.verdict, str(found.reason_code), f"Item {number}: {found.reason}")
         if found.verdict is Verdict.ACCEPTED:
@@ -175,13 +186,19 @@ def _judge_items(gate: Gate, items: Iterable[Item], incoming: Incoming, judged: 
 
 
 def _by_rules(
-    gate: Gate, incoming: Incoming, event_id: str | None, event_type: str | None, budget: Budget | None = None
+    gate: Gate,
+    incoming: Incoming,
+    event_id: str | None,
+    event_type: str | None,
+    budget: Budget | None = None,
+    *,
+    given: Mapping[str, Any],
 ) -> Judgement:
     rules = Rules.of(gate)
-    if not rules.has_expressions:
+    if not (rules.has_expressions or given):
         return Judgement(variables=gate.variables)
     subject = Subject(incoming, source=gate.source, event_id=event_id, event_type=event_type, budget=budget)
-    return judge(rules, subject, gate.variables, gate.params_schema, is_secret)
+    return judge(rules, subject, gate.variables, gate.params_schema, is_secret, given=given)
 
 
 def _turned_away(judged: Assessment, verdict: Verdict, code: str, reason: str) -> Assessment:
@@ -219,6 +236,7 @@ def write_down(gate: Gate, incoming: Incoming, assessment: Assessment) -> Delive
         run_id=new_id() if is_one else None,
         pipeline_id=gate.pipeline_id,
         variables=assessment.items[0].variables if is_one else gate.variables,
+        event_item=assessment.items[0].payload if is_one else None,
         queue=gate.queue,
         items=_planned_runs(assessment.items) if assessment.is_split else None,
     )
@@ -342,9 +360,9 @@ def keep_query(query: Mapping[str, str]) -> str:
 
 def _without_ours(value: str) -> str:
     """Mask our own tokens and links in a header, where a Referer or a proxy may have put them."""
-    if TOKEN_PREFIX in value:
+    if TOKEN_PREFIX in value or "whk_" in value:
         value = _OUR_TOKEN.sub(MASK, value)
-    return _OUR_HOOK.sub(rf"\1{MASK}", value) if _HOOKS in value else value
+    return _OUR_HOOK.sub(rf"\1{MASK}", value) if "/" in value else value
 
 
 @lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from schemas.store.db import Database
 EXPORT_PAGE = 500  # lines of at most 16 KiB each are in memory at once
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+Pages = AsyncIterator[Sequence[LogLine]]
 
 
 class LogFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +51,18 @@ class Logs:
     async def export(self, key: str, which: LogFilter) -> Export:
         """Read all lines as text, bit by bit; raises NotFound, or Unavailable as long as nothing was read."""
         run = await runs.get(self._db, key, largest_body=0)
-        first = await self._read(run.id, which, after=0, limit=EXPORT_PAGE)
-        return Export(f"run-{run.number}-log.txt", self._pieces(run.id, which, first))
+        return Export(f"run-{run.number}-log.txt", as_file(await self._begin(run.id, which)))
 
-    async def _pieces(self, run_id: uuid.UUID, which: LogFilter, lines: Sequence[LogLine]) -> AsyncIterator[bytes]:
+    async def pages(self, key: str, which: LogFilter) -> Pages:
+        """Read all lines, bit by bit; raises what `export` raises."""
+        return await self._begin(await runs.find_id(self._db, key), which)
+
+    async def _begin(self, run_id: uuid.UUID, which: LogFilter) -> Pages:
+        return self._pages(run_id, which, await self._read(run_id, which, after=0, limit=EXPORT_PAGE))
+
+    async def _pages(self, run_id: uuid.UUID, which: LogFilter, lines: Sequence[LogLine]) -> Pages:
         while lines:
-            yield "".join(map(as_text, lines)).encode()
+            yield lines
             last, is_full = lines[-1].seq, len(lines) == EXPORT_PAGE
             lines = await self._read(run_id, which, after=last, limit=EXPORT_PAGE) if is_full else ()
 
@@ -72,6 +79,12 @@ class Logs:
             created_before=which.created_before,
             limit=limit,
         )
+
+
+async def as_file(pages: Pages) -> AsyncIterator[bytes]:
+    """Write the lines as text, bit by bit."""
+    async for lines in pages:
+        yield "".join(map(as_text, lines)).encode()
 
 
 def as_text(line: LogLine) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from gateway import delivery_ids, lineage
 from gateway.urls import Urls
-from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, System
+from schemas.overviews import Dashboard, Day, Hit, Hour, Lineage, RelatedRun, RunnerState, RunTotals, System
 from schemas.queue import Doorbell
 from schemas.store import lineage as relations
 from schemas.store import overviews, pipelines, runs, search, tallies
@@ -42,7 +42,6 @@ class Overviews:
 
     async def dashboard(self) -> Dashboard:
         """Read everything that a first look at an installation wants to know."""
-        hour = _now().replace(minute=0, second=0, microsecond=0)
         trend = await self._days(TREND_DAYS, None)
         queue = await overviews.queue(self._db)
         return Dashboard(
@@ -51,13 +50,26 @@ class Overviews:
             oldest_queued_at=queue.oldest_queued_at,
             runs_today=trend[-1].total,
             runs_yesterday=trend[-2].total,
-            success_rate=_success_rate(await tallies.hours(self._db, hour - dt.timedelta(hours=23))),
+            success_rate=_success_rate(await self.last_hours()),
             rejected_today=await overviews.count_rejected(self._db, _midnight(trend[-1].date)),
             last_failures=await overviews.last_failures(self._db, limit=FAILURES),
             trend=trend,
             top_failing=await tallies.failing(self._db, _midnight(trend[0].date), limit=TOP_FAILING),
             next_fires=await overviews.next_fires(self._db, limit=NEXT_FIRES),
         )
+
+    async def last_hours(self) -> list[Hour]:
+        """Count the runs of each of the last 24 hours that has any, by their state now; the last is not over."""
+        hour = _now().replace(minute=0, second=0, microsecond=0)
+        return await tallies.hours(self._db, hour - dt.timedelta(hours=23))
+
+    async def totals(self, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
+        """Count the runs of each of these pipelines by their state; those that were deleted may still count."""
+        return await tallies.totals(self._db, pipeline_ids)
+
+    async def runners(self) -> list[RunnerState]:
+        """Read the runners that are registered."""
+        return await overviews.runners(self._db)
 
     async def lineage(self, *, pipeline_id: str | None) -> Lineage:
         """Draw schedules, pipelines, blocks and datasets, all or what hangs together with one; raises NotFound."""

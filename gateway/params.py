@@ -1,6 +1,6 @@
 """Are these variables what the pipeline's params say? Asked before a run exists, by the published JSON Schema."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,42 @@ def check(variables: Mapping[str, Any], pipeline: Pipeline) -> None:
         raise Invalid(
             f"The variables are not what pipeline {pipeline.id} takes: {first.pointer}: {first.message}", errors=errors
         )
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """The first thing wrong with variables: of which variable, by which rule of which schema; a name is "" for all."""
+
+    name: str
+    message: str
+    rule: str
+    schema: Any
+    given: Any
+
+
+def find_fault(variables: Mapping[str, Any], pipeline: Pipeline) -> Fault | None:
+    """Find what `check` refuses, in more detail, for products that tell it."""
+    if pipeline.params_schema is None:
+        return None
+    error = next(_validator(msgspec.json.encode(pipeline.params_schema)).iter_errors(variables), None)
+    if error is None:
+        return None
+    *path, rule = error.schema_path
+    schema = _schema_at(pipeline.params_schema, path)
+    if rule == "required" and not error.instance_path and schema is not None:
+        missing = next((name for name in schema["required"] if name not in variables), "")
+        return Fault(missing, "No value passed", rule, None, None)
+    name = str(error.instance_path[0]) if error.instance_path else ""
+    return Fault(name, error.message[:LONGEST_MESSAGE], str(rule), schema, error.instance)
+
+
+def _schema_at(schema: Any, path: Iterable[str | int]) -> Any:
+    """Follow the steps to a part of a schema; None when they lead nowhere."""
+    for step in path:
+        try:
+            schema = schema[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return schema
 
 
 def find_errors(variables: Mapping[str, Any], schema: Mapping[str, Any] | None) -> tuple[FieldError, ...]:

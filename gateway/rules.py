@@ -128,10 +128,13 @@ def judge(
     variables: msgspec.Raw,
     params_schema: Mapping[str, Any] | None,
     is_secret: IsSecret,
+    *,
+    given: Mapping[str, Any] = {},
 ) -> Judgement:
     """Apply the rules of a schedule with these variables; whatever goes wrong is a verdict, never an error.
 
-    The filter decides first, for what it leaves out need not fit the rest.
+    The filter decides first, for what it leaves out need not fit the rest. Variables that the sender has `given` win
+    over those of the schedule, and what its owner maps wins over both.
     """
     try:
         if rules.filter is not None and not _passes(rules.filter, subject, is_secret):
@@ -145,8 +148,8 @@ def judge(
                 raise _Failed("dedupe_failed", "The dedupe key is an empty text.")
     except _Failed as error:
         return _turned_away(Verdict.REJECTED, error.code, str(error), variables)
-    if mapped:
-        merged = msgspec.json.decode(variables, type=dict[str, Any]) | mapped
+    if given or mapped:
+        merged = {**msgspec.json.decode(variables, type=dict[str, Any]), **given, **mapped}
         variables = msgspec.Raw(msgspec.json.encode(merged))
         if errors := params.find_errors(merged, params_schema):
             wrong = "; ".join(f"{error.pointer}: {error.message}" for error in errors)

@@ -13,7 +13,7 @@ from schemas.outputs import UNMAPPED
 from schemas.pages import Counted, Found, Page, Span
 from schemas.pipelines import Graph, Pipeline
 from schemas.queue import Doorbell, Ring
-from schemas.runs import BlockAttempt, BlockRun, Run, RunFilter, RunRow, Trigger
+from schemas.runs import BlockAttempt, BlockRun, NamedRun, Run, RunFilter, RunRow, Sorting, Trigger
 from schemas.shown import show_run
 from schemas.states import BlockState, OnPaused
 from schemas.store import changes, clocks, pipelines, runs
@@ -33,11 +33,20 @@ class Runs:
         self._doorbell = doorbell
         self._urls = urls
 
-    async def trigger(self, pipeline_id: str, trigger: Trigger, *, on_paused: OnPaused | None = None) -> Run:
-        """Queue a run; `on_paused` is for products that answer for a paused pipeline in one way only.
+    async def trigger(
+        self,
+        pipeline_id: str,
+        trigger: Trigger,
+        *,
+        on_paused: OnPaused | None = None,
+        once_per_date: bool = False,
+    ) -> Run:
+        """Queue a run.
 
-        Raises NotFound, Invalid (params, or no such run as `triggered_by`), or Conflict when the run_key is taken
-        (`run_id` says by which), the pipeline is paused and rejects (`is_paused`), or its file was never readable.
+        `on_paused` is for products that answer for a paused pipeline in one way only, `once_per_date` for those in
+        which a logical date names one run. Raises NotFound, Invalid (params, or no such run as `triggered_by`), or
+        Conflict when the run_key is taken (`run_id` says by which) or the date (`same_date`), the pipeline is paused
+        and rejects (`is_paused`), or its file was never readable.
         """
         pipeline = await pipelines.get(self._db, pipeline_id)
         if pipeline.graph is None:
@@ -46,30 +55,55 @@ class Runs:
         params.check(trigger.variables, pipeline)
         if trigger.triggered_by is not None:
             await self._expect_run(trigger.triggered_by)
-        run_id = await runs.create(self._db, pipeline_id, trigger)
+        if once_per_date:
+            async with self._db.transaction() as transaction:
+                run_id = await runs.create(transaction, pipeline_id, trigger, once_per_date=True)
+        else:
+            run_id = await runs.create(self._db, pipeline_id, trigger)
         self._doorbell.ring([Ring(run_id, 0, pipeline_id, pipeline.queue)])
         return await self.get(str(run_id))
 
-    async def trigger_now(self, pipeline_id: str, trigger: Trigger, *, on_paused: OnPaused | None = None) -> Run:
+    async def trigger_now(
+        self,
+        pipeline_id: str,
+        trigger: Trigger,
+        *,
+        on_paused: OnPaused | None = None,
+        once_per_date: bool = False,
+        is_dated: bool = False,
+    ) -> Run:
         """Queue a run under a key made of this moment, as `trigger_at` does."""
-        return await self.trigger_at(await clocks.now(self._db), pipeline_id, trigger, on_paused=on_paused)
+        now = await clocks.now(self._db)
+        return await self.trigger_at(
+            now, pipeline_id, trigger, on_paused=on_paused, once_per_date=once_per_date, is_dated=is_dated
+        )
 
     async def trigger_at(
-        self, moment: dt.datetime, pipeline_id: str, trigger: Trigger, *, on_paused: OnPaused | None = None
+        self,
+        moment: dt.datetime,
+        pipeline_id: str,
+        trigger: Trigger,
+        *,
+        on_paused: OnPaused | None = None,
+        once_per_date: bool = False,
+        is_dated: bool = False,
     ) -> Run:
         """Queue a run, now, under a key made of a moment, such as `manual__2026-01-31T12:00:00.000000+00:00`.
 
-        Each of up to MOST_NAMESAKES calls gets a key of its own, microseconds apart. Raises what `trigger` raises, and
-        Unavailable when there are more.
+        Each of up to MOST_NAMESAKES calls gets a key of its own, microseconds apart; with `is_dated` the moment is its
+        logical date as well. A key that the trigger has is kept. Raises what `trigger` raises, and Unavailable when
+        there are more.
         """
         for later in range(MOST_NAMESAKES):
-            key = f"manual__{(moment + later * dt.timedelta.resolution).isoformat(timespec='microseconds')}"
+            at = moment + later * dt.timedelta.resolution
+            key = trigger.run_key or f"manual__{at.isoformat(timespec='microseconds')}"
+            date = at if is_dated else trigger.logical_date
             try:
-                return await self.trigger(
-                    pipeline_id, msgspec.structs.replace(trigger, run_key=key), on_paused=on_paused
-                )
+                keyed = msgspec.structs.replace(trigger, run_key=key, logical_date=date)
+                return await self.trigger(pipeline_id, keyed, on_paused=on_paused, once_per_date=once_per_date)
             except Conflict as error:
-                if "run_id" not in error.extra:
+                is_chance = trigger.run_key is None and "run_id" in error.extra
+                if not (is_chance or (is_dated and "same_date" in error.extra)):
                     raise
         raise Unavailable("Too many runs have their names from this moment.", retry_after=1)
 
@@ -106,11 +140,34 @@ class Runs:
         rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
         return Found([self._show(row, ()) for row in rows], found.stopped_at)
 
-    async def list_span(self, span: Span, which: RunFilter, *, oldest_first: bool = False) -> Counted[Run]:
+    async def list_span(
+        self, span: Span, which: RunFilter, *, oldest_first: bool = False, order: Sequence[Sorting] = ()
+    ) -> Counted[Run]:
         """Find a part of the newest MOST_COUNTED runs, shown as `list_page` shows them, and how many there are."""
-        found = await runs.find_span(self._db, span, which, oldest_first=oldest_first)
-        rows = await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)
-        return Counted([self._show(row, ()) for row in (reversed(rows) if oldest_first else rows)], found.total)
+        found = await runs.find_span(self._db, span, which, oldest_first=oldest_first, order=order)
+        rows = {row.id: row for row in await runs.of_ids(self._db, found.items, largest_body=LARGEST_LISTED_BODY)}
+        return Counted([self._show(rows[run_id], ()) for run_id in found.items if run_id in rows], found.total)
+
+    async def named(self, pipeline_id: str, key: str) -> NamedRun:
+        """Read what this key, id or number names to other products: the newest of the runs that repeat one another.
+
+        There, to resume or rerun a run begins it anew under its old name. Raises NotFound.
+        """
+        run_id = await runs.newest_named(self._db, pipeline_id, key)
+        return await self.name(await self.get(str(run_id)))
+
+    async def list_named(self, span: Span, which: RunFilter, order: Sequence[Sorting]) -> Counted[NamedRun]:
+        """List runs as `list_span` does, but only the newest of those that repeat one another, with their names."""
+        found = await self.list_span(span, msgspec.structs.replace(which, is_newest=True), order=order)
+        names = await runs.names(self._db, [run.id for run in found.items])
+        return Counted([NamedRun(run, names[run.id]) for run in found.items if run.id in names], found.total)
+
+    async def name(self, run: Run) -> NamedRun:
+        """Find what a run is known by; raises NotFound when it is gone meanwhile."""
+        names = await runs.names(self._db, [run.id])
+        if run.id not in names:
+            raise NotFound(f"There is no run {run.id}.")
+        return NamedRun(run, names[run.id])
 
     async def list_attempts(self, key: str, block_id: str, page: Page, *, map_index: int | None) -> list[BlockAttempt]:
         """Read the attempts of a block, or of one item of a mapped one; raises NotFound, also for an unknown block."""

@@ -13,10 +13,8 @@ from typing import Annotated, Any
 
 import msgspec
 import structlog
-from litestar import WebSocket, websocket
-from litestar.exceptions import WebSocketDisconnect
+from litestar import websocket
 from msgspec import Meta
-from uvicorn.protocols.utils import ClientDisconnected
 
 from gateway import credentials, frames
 from gateway.auth import identify
@@ -26,6 +24,7 @@ from gateway.errors import describe_error, problem_json
 from gateway.handling import TheCore
 from gateway.tail import Cursor
 from gateway.topics import Wanted, wanted_by
+from gateway.upgrades import GONE, OVERLOADED, AnySocket, is_foreign_page, refuse, send_frames
 from schemas import tasks
 from schemas.changes import Change
 from schemas.errors import Forbidden, Invalid, PenstockError, Unauthenticated, Unavailable
@@ -37,15 +36,13 @@ log = structlog.get_logger()
 KEY_WITHIN_S = 10.0
 MOST_TOPICS = 100
 MOST_UNREADABLE = 5  # messages
-UNREADABLE, OVERLOADED, UNAUTHENTICATED, FORBIDDEN = 1003, 1013, 4401, 4403
+UNREADABLE, UNAUTHENTICATED, FORBIDDEN = 1003, 4401, 4403
 _ABOUT_RUNS: dict[str, Callable[[Change], bool]] = {
     "run": lambda change: change.kind != "log",
     "logs": lambda change: change.kind == "log",
 }
 _TOO_MANY = f"One socket has at most {MOST_TOPICS} topics."
 _LARGEST_SEQ = 2**31 - 1
-_GONE = (ClientDisconnected, WebSocketDisconnect)
-_Socket = WebSocket[Any, Any, Any]
 _Topics = Annotated[list[str], Meta(min_length=1, max_length=MOST_TOPICS)]
 
 
@@ -76,7 +73,7 @@ Operation = Auth | Subscribe | Unsubscribe | Ping
 
 
 @websocket("/v1/ws")
-async def watch(socket: _Socket, core: TheCore) -> None:
+async def watch(socket: AnySocket, core: TheCore) -> None:
     """Follow topics, of the query (`?topics=runs,run:ID&after=CURSOR`) or of the messages `subscribe`."""
     try:
         caller = await _caller(socket, core)
@@ -84,9 +81,9 @@ async def watch(socket: _Socket, core: TheCore) -> None:
         if caller and asked:
             await _resolve(asked, core)
     except PenstockError as error:
-        await _refuse(socket, error)
+        await refuse(socket, problem_json(describe_error(error)))
         return
-    with contextlib.suppress(*_GONE):
+    with contextlib.suppress(*GONE):
         await socket.accept()
         await Session(socket, core).serve(caller, asked)
 
@@ -94,7 +91,7 @@ async def watch(socket: _Socket, core: TheCore) -> None:
 class Session:
     """One open socket: a pump for each watched run, and one for all topics that are not about one run."""
 
-    def __init__(self, socket: _Socket, core: Core) -> None:
+    def __init__(self, socket: AnySocket, core: Core) -> None:
         self._socket = socket
         self._core = core
         self._pumps: dict[uuid.UUID | None, Pump] = {}
@@ -207,12 +204,12 @@ class Session:
                 async for chunk in events:
                     if message := frames.text_frames(chunk):
                         await self._send(message)
-        except _GONE:
+        except GONE:
             pass
         except Exception as error:
             if not isinstance(error, PenstockError):
                 log.exception("a watcher was sent away")
-            with contextlib.suppress(*_GONE):
+            with contextlib.suppress(*GONE):
                 await self._close(OVERLOADED, "try again later")
         if self._pumps.get(run_id) is pump:
             del self._pumps[run_id]
@@ -237,8 +234,7 @@ class Session:
         await self._send(frames.text_frame(msgspec.json.encode(message)))
 
     async def _send(self, ready: bytes) -> None:
-        message: Any = {"type": "websocket.send", "frames": ready}  # see gateway/websocket_edge.py
-        await self._socket.send(message)
+        await send_frames(self._socket, ready)
 
     async def _close(self, code: int, reason: str) -> None:
         await self._socket.close(code, reason[:120])
@@ -256,12 +252,11 @@ class Pump:
         return any(wanted(change) for wanted in self.topics.values())
 
 
-async def _caller(socket: _Socket, core: Core) -> Caller | None:
+async def _caller(socket: AnySocket, core: Core) -> Caller | None:
     """Find who asks, by the header; None when there is no header. Raises Unauthenticated or Forbidden."""
     if "authorization" not in socket.headers:
         return None
-    origin = socket.headers.get("origin")
-    if origin is not None and origin != core.urls.origin:
+    if is_foreign_page(socket, core.urls):
         raise Forbidden("A page from elsewhere shows its key in the first message, not in a header.")
     return _admit(await identify(socket))
 
@@ -274,7 +269,7 @@ def _admit(caller: Caller | None) -> Caller:
     return caller
 
 
-def _asked_by_query(socket: _Socket) -> Subscribe | None:
+def _asked_by_query(socket: AnySocket) -> Subscribe | None:
     topics: str | None = socket.query_params.get("topics")
     if not topics:
         return None
@@ -315,14 +310,3 @@ async def _by_run(topics: Iterable[str], core: Core) -> dict[uuid.UUID | None, d
         else:
             found.setdefault(None, {})[topic] = wanted_by(topic)
     return found
-
-
-async def _refuse(socket: _Socket, error: PenstockError) -> None:
-    """Answer over HTTP, since nothing was upgraded yet."""
-    answer = problem_json(describe_error(error))
-    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
-    headers.append((b"content-type", str(answer.media_type).encode()))
-    await socket.receive()
-    send: Any = socket.send
-    await send({"type": "websocket.http.response.start", "status": answer.status_code, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": answer.content})

@@ -16,6 +16,8 @@ class Action(StrEnum):
     RUN_RESUME = "run.resume"
     RUN_RERUN = "run.rerun"
     RUN_MARK = "run.mark"
+    RUN_NOTE = "run.note"
+    RUN_DELETE = "run.delete"
     BACKFILL_CREATE = "backfill.create"
     BACKFILL_PAUSE = "backfill.pause"
     BACKFILL_UNPAUSE = "backfill.unpause"
@@ -30,6 +32,7 @@ class Action(StrEnum):
     SCHEDULE_CHANGE = "schedule.change"
     SCHEDULE_DELETE = "schedule.delete"
     TOKEN_CREATE = "token.create"  # noqa: S105 - a word, no secret
+    TOKEN_IMPORT = "token.import"  # noqa: S105
     TOKEN_ROTATE = "token.rotate"  # noqa: S105
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     LINK_CREATE = "link.create"

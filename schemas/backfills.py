@@ -28,8 +28,8 @@ class NewBackfill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `start` and `end` are dates in the time zone, or RFC 3339 times; both belong to the range. `every` is hour, day,
     week (Mondays), month (the first), a cron expression, or schedule: then `schedule_id` is needed. A schedule also
-    gives the time zone and the variables that are left out. The same request is the same backfill, unless its `key` is
-    another.
+    gives the time zone and the variables that are left out. `date_variable` names a variable that gets the date of each
+    run, as YYYY-MM-DD in the time zone. The same request is the same backfill, unless its `key` is another.
     """
 
     start: Annotated[str, Meta(max_length=64)]
@@ -38,6 +38,7 @@ class NewBackfill(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     schedule_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     timezone: TimeZone | None = None
     variables: dict[str, Any] = {}
+    date_variable: Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None
     max_active_runs: Positive = 1
     key: Annotated[str, Meta(min_length=1, max_length=KEY_LIMIT)] | None = None
     dry_run: bool = False
@@ -98,6 +99,7 @@ class PlannedBackfill(msgspec.Struct, frozen=True, kw_only=True):
     every: str
     timezone: str
     variables: bytes
+    date_variable: str | None
     max_active_runs: int
     run_ids: list[uuid.UUID]
     dates: list[dt.datetime]

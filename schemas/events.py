@@ -29,7 +29,8 @@ class Delivery(msgspec.Struct, kw_only=True):
     """A delivery on its way into the database.
 
     It becomes one run with a `run_id`, one for each of its `items` when it is split, and else only an event. A body
-    that lies in the object store is named by `object`, and `body` is empty.
+    that lies in the object store is named by `object`, and `body` is empty. `event_item` is the JSON of that one run's
+    `event_variables` when they are only a part of the body.
     """
 
     event_id: uuid.UUID
@@ -54,6 +55,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     pipeline_id: str
     variables: msgspec.Raw
     queue: str
+    event_item: bytes | None = None
     items: tuple[PlannedRun, ...] | None = None
     object: str | None = None
 

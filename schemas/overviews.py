@@ -32,6 +32,17 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
 
 
+class RunTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """How many runs of a pipeline are in each state."""
+
+    pipeline_id: str
+    success: int
+    failed: int
+    cancelled: int
+    running: int
+    queued: int
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A run that failed, and why: `error` is a RunError."""
 

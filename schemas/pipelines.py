@@ -111,6 +111,14 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, notify=self.notify.masked())
 
 
+class PipelineFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which pipelines a list shows: `pattern` is for SQL's ILIKE on the id, broken is one whose file has an error."""
+
+    pattern: str | None = None
+    is_paused: bool | None = None
+    is_broken: bool | None = None
+
+
 class PipelinePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may change on a published pipeline; everything else comes from its file."""
 

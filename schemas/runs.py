@@ -5,6 +5,7 @@ Members of type `msgspec.Raw` are JSON that passes through unparsed; an `error` 
 
 import datetime as dt
 import uuid
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -108,9 +109,10 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Resumption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /v1/runs/{id}/resume`."""
+    """The body of `POST /v1/runs/{id}/resume`; `from_block` and all after it are done again in any case."""
 
     note: Note | None = None
+    from_block: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
 class Repetition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,9 +130,17 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key, `states` any of several."""
+    """Which runs a list shows; `q` is a text in the event's bytes, the note or the run_key, `states` any of several.
+
+    Of a range of time `..._after` belongs to it and `..._before` does not; a run is `dated` by its logical date or
+    else by when it was made, and `changed` when it was made, began, ended or was marked. Patterns are those of SQL's
+    ILIKE. `origins` and `name_pattern` look at the first of the runs that repeat one another, and `is_newest` leaves
+    out those that another one repeats.
+    """
 
     pipeline_id: str | None = None
+    pipeline_ids: tuple[str, ...] = ()
+    pipeline_pattern: str | None = None
     schedule_id: uuid.UUID | None = None
     event_id: uuid.UUID | None = None
     state: RunState | None = None
@@ -141,7 +151,58 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     replay_id: uuid.UUID | None = None
     created_after: dt.datetime | None = None
     created_before: dt.datetime | None = None
+    started_after: dt.datetime | None = None
+    started_before: dt.datetime | None = None
+    finished_after: dt.datetime | None = None
+    finished_before: dt.datetime | None = None
+    logical_date_after: dt.datetime | None = None
+    logical_date_before: dt.datetime | None = None
+    dated_after: dt.datetime | None = None
+    dated_before: dt.datetime | None = None
+    changed_after: dt.datetime | None = None
+    changed_before: dt.datetime | None = None
+    origins: tuple[Origin, ...] = ()
+    name_pattern: str | None = None
+    is_newest: bool = False
     q: str | None = None
+
+
+class RunOrder(StrEnum):
+    """What a list of runs can be sorted by; `key` is the run_key, `date` the logical date or else when it was made."""
+
+    CREATED = "created"
+    STARTED = "started"
+    FINISHED = "finished"
+    CHANGED = "changed"
+    DURATION = "duration"
+    LOGICAL_DATE = "logical_date"
+    DATE = "date"
+    STATE = "state"
+    PIPELINE = "pipeline"
+    KEY = "key"
+
+
+class Sorting(msgspec.Struct, frozen=True):
+    """One criterion of an order; runs that have no such value come last."""
+
+    by: RunOrder
+    is_descending: bool = False
+
+
+class RunName(msgspec.Struct, frozen=True, kw_only=True):
+    """What other products know a run by: the key, or else the id, of the first of those that it repeats."""
+
+    id: uuid.UUID
+    first_id: uuid.UUID
+    name: str
+    origin: Origin
+
+
+class NamedRun(msgspec.Struct, frozen=True):
+    """A run under the name of the first of those that it repeats."""
+
+    run: Run
+    name: RunName
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):

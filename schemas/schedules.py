@@ -122,6 +122,23 @@ class NewSchedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     notify: Notify = Notify()
 
 
+class ScheduleFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which schedules a list that is paged by offset shows."""
+
+    pipeline_id: str | None = None
+    kinds: tuple[ScheduleKind, ...] = ()
+    is_paused: bool | None = None
+
+
+class ScheduleName(msgspec.Struct, frozen=True, kw_only=True):
+    """What other products show of a run's schedule, also when it was deleted since."""
+
+    id: uuid.UUID
+    number: int
+    name: str
+    kind: ScheduleKind
+
+
 class SchedulePatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /v1/schedules/{id}`: what is left out stays."""
 
@@ -239,6 +256,18 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     label: Annotated[str, Meta(max_length=200)] = ""
     expires_at: Annotated[dt.datetime, Meta(tz=True)] | None = None
+
+
+class ImportedToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /v1/schedules/{id}/tokens/imported`: the SHA-256, in hex, of a token that a sender already has.
+
+    `hint` is what people recognise it by, its last characters. The token is 32 hexadecimal digits in lower case (Mage),
+    or 48 after `whk_` (Brokoli).
+    """
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    hint: Annotated[str, Meta(max_length=4, pattern="^[0-9a-f]*$")] = ""
+    label: Annotated[str, Meta(max_length=200)] = ""
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: Literal["off", "errors", "all"] = "errors"
     metrics_public: bool = False
+    mage_legacy_200: bool = False
     body_limit: Annotated[int, Meta(ge=1, le=MAX_BODY_LIMIT)] = DEFAULT_BODY_LIMIT
     hold_s: Seconds = 8.0
     database_pool: Annotated[int, Meta(ge=2, le=200)] = 8

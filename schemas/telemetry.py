@@ -28,7 +28,9 @@ _INDISCREET = ("uvicorn.access", "httpx")  # they write paths and query strings 
 _SECRET_NAME = re.compile(r"token|secret|authorization|cookie|signature|password|api[_-]?key|admin_key", re.IGNORECASE)
 _RULES = (  # a text that every match contains, the pattern, what is left of it
     ("pst_", re.compile(r"pst_[0-9A-Za-z]{8,}"), "pst_" + MASK),
+    ("whk_", re.compile(r"whk_[0-9a-f]{8,}"), "whk_" + MASK),
     ("psk_", re.compile(r"psk_[^\s\"']{16,}"), "psk_" + MASK),
+    ("/pipeline_runs/", re.compile(r"(/pipeline_schedules/[^\s/]*/pipeline_runs/)[^\s/?#\"']+"), rf"\1{MASK}"),
     ("://", re.compile(r"(://[^\s:/@\"']*:)[^\s\"'/]*@"), rf"\1{MASK}@"),
     ("=", re.compile(r"((?:token|secret|signature|password|api_?key)=[\"']?)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
     ("earer ", re.compile(r"(bearer )[^\s\"',]+", re.IGNORECASE), rf"\1{MASK}"),

@@ -73,9 +73,8 @@ async def shared(
     servers: EmbeddedServers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Penstock]:
     """One gateway and one runner for all tests that only use them, each with schedules of its own."""
-    await _create(servers, "shared", template)
     async with Penstock(
-        database_url=_url(servers, "shared"),
+        database_url=await new_database(servers, "shared", template),
         redis_url=servers.redis_url,
         directory=tmp_path_factory.mktemp("shared"),
         pipelines=FLOWS,
@@ -90,9 +89,8 @@ async def outgoing(
     servers: EmbeddedServers, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Penstock]:
     """One gateway and one runner, with one block host, whose requests may go to servers of the tests."""
-    await _create(servers, "outgoing", template)
     async with Penstock(
-        database_url=_url(servers, "outgoing"),
+        database_url=await new_database(servers, "outgoing", template),
         redis_url=servers.redis_url,
         directory=tmp_path_factory.mktemp("outgoing"),
         pipelines=FLOWS,
@@ -120,6 +118,12 @@ async def shared_connection(shared: Penstock) -> AsyncIterator["asyncpg.Connecti
     await prepare(opened)
     yield opened
     await opened.close()
+
+
+async def new_database(servers: EmbeddedServers, name: str, template: str) -> str:
+    """Copy the template for as long as the session lasts, and return the URL of the copy."""
+    await _create(servers, name, template)
+    return _url(servers, name)
 
 
 async def _create(servers: EmbeddedServers, name: str, template: str = "template1") -> None:

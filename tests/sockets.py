@@ -18,10 +18,12 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 
 
 @contextlib.asynccontextmanager
-async def opened(base: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
+async def opened(
+    base: str, query: str = "", *, path: str = "/v1/ws", **options: Any
+) -> AsyncIterator[ClientConnection]:
     """Open a socket at a gateway, with the key in a header unless other headers are given."""
     options = {"additional_headers": BEARER, "proxy": None, "max_size": None} | options
-    async with connect(base.replace("http", "ws", 1) + "/v1/ws" + query, **options) as ws:
+    async with connect(base.replace("http", "ws", 1) + path + query, **options) as ws:
         yield ws
 
 

@@ -59,6 +59,13 @@ class Spy:
         found: Json = answer.json()
         return found
 
+    async def made(self, path: str, body: Json) -> Json:
+        """Make a schedule of Mage's, whose token the answer shows; it is not kept."""
+        answer = await self._penstock.client.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        found: Json = answer.json()
+        return found
+
     def _keep(self, answer: httpx.Response) -> None:
         self.answers.append(f"{answer.status_code} {dict(answer.headers)} {answer.text}")
 
@@ -72,6 +79,7 @@ async def test_the_text_of_a_token_or_link_is_nowhere(
 
     canaries = await use_tokens(spy, f"{penstock.url}/hooks/{schedule}", f"/v1/schedules/{schedule}")
     canaries += await use_links(spy, f"/v1/schedules/{schedule}")
+    canaries += await use_tokens_of_mage(spy, penstock.url, schedule)
     await look_at_everything(spy, schedule)
 
     async def all_ended() -> bool:
@@ -273,6 +281,41 @@ async def use_links(spy: Spy, schedule: str) -> list[str]:
     assert await spy.deliver(link + "x") == 404
     assert (await spy.ask("GET", link)).status_code == 405
     return [signed]
+
+
+async def use_tokens_of_mage(spy: Spy, url: str, schedule: str) -> list[str]:
+    """Import a token, use it and one that Mage's API made in each right and wrong way, and return them."""
+    foreign, mages_key = "4506463a01944ef492f70005996dac1a", "zkWlN0PkIKSN0C11CfUHUj84OT5XOJ6tDZ6bDRO2"
+    imported = {"sha256": credentials.digest(foreign).hex(), "hint": credentials.hint(foreign)}
+    assert (await spy.ask("POST", f"/v1/schedules/{schedule}/tokens/imported", json=imported)).status_code == 201
+    path = f"/api/pipeline_schedules/{schedule}"
+    made = await spy.made(
+        "/api/pipelines/quick/pipeline_schedules", {"pipeline_schedule": {"name": "shown once", "status": "active"}}
+    )
+    native = made["pipeline_schedule"]["token"]
+    native_path = f"/api/pipeline_schedules/{made['pipeline_schedule']['id']}"
+    for token, at in ((foreign, path), (native, native_path)):
+        hook = f"{url}{at}/pipeline_runs/{token}"
+        assert await spy.deliver(hook) == 200
+        assert await spy.deliver(hook, referer=hook, x_runs=f"{url}/api/runs/{token}") == 200
+        assert await spy.deliver(f"{url}{at}/api_trigger", authorization=f"Bearer {token}") == 200
+        assert await spy.deliver(f"{hook}?api_key={KEY}&dry_run=1") == 200
+        assert await spy.deliver(f"{hook}?api_key={KEY}") == 200
+        assert await spy.deliver(hook, b'{"pipeline_run": {"id": 7}}') == 400
+        assert await spy.deliver(hook, b'{"not": json', content_type="application/json") == 400
+        assert await spy.deliver(f"{url}/api/events", authorization=f"Bearer {token}") == 200
+        assert await spy.deliver(f"{url}/api/runs/{token}", b'{"run": {"block_uuid": "nothing"}}') == 400
+        assert await spy.deliver(hook + "x") == 404
+        assert await spy.deliver(f"{url}/api/pipeline_schedules/{token}/pipeline_runs/{token}/{token}") == 404
+        for method in ("GET", "PUT", "DELETE"):
+            assert (await spy.ask(method, f"{at}/pipeline_runs/{token}")).status_code == 405
+        for mistake in (f"/api/pipeline_runs/{token}", f"{at}/pipeline_runs?status={token}", f"/api/pipelines/{token}"):
+            await spy.ask("GET", mistake)
+    asked = {"api_key": KEY, "pipeline_run": {"variables": {}}}
+    assert (await spy.ask("POST", f"{path}/pipeline_runs?api_key={KEY}", json=asked)).status_code == 200
+    for read in ("/api/pipeline_schedules", path, "/api/pipeline_runs", f"/api/pipeline_schedules?api_key={mages_key}"):
+        assert (await spy.ask("GET", read)).status_code == 200
+    return [foreign, native, mages_key]
 
 
 async def look_at_everything(spy: Spy, schedule: str) -> None:

@@ -171,7 +171,8 @@ async def test_an_old_run_stays_as_long_as_one_that_came_of_it_is_active(db: Dat
     await write(connection, LITTLE)
     parent = await connection.fetchval("SELECT id FROM runs WHERE id < $1 ORDER BY id LIMIT 1", floor_of(ago(DAYS)))
     child = await connection.fetchval(
-        """INSERT INTO runs (id, pipeline_id, origin, parent_id) VALUES (gen_random_uuid(), 'x', 'resume', $1)
+        """INSERT INTO runs (id, pipeline_id, origin, parent_id, first_id)
+           VALUES (gen_random_uuid(), 'x', 'resume', $1, $1)
            RETURNING id""",
         parent,
     )

@@ -1,15 +1,12 @@
 """`/v1/pipelines/{id}/dry-run`: a pipeline on its first rows, of which nothing is kept."""
 
-import asyncio
-
 from litestar import Response, post
 from litestar.params import FromPath
 
 from gateway.auth import needs
 from gateway.bodies import read_json
-from gateway.handling import AnyRequest, TheCore
+from gateway.handling import AnyRequest, TheCore, listening
 from gateway.prefer import LONGEST_WAIT_S, wait_s
-from schemas import tasks
 from schemas.dry_runs import DryResult, DryRun
 from schemas.states import Role
 
@@ -24,17 +21,8 @@ async def dry_run(pipeline_id: FromPath[str], request: AnyRequest, core: TheCore
     """Execute a pipeline on the first rows of each table, and show what each block returns."""
     asked = await read_json(request, DryRun, limit=core.settings.body_limit, default=DryRun())
     within_s = wait_s(request.headers.get("prefer", "")) or LONGEST_WAIT_S
-    hung_up = asyncio.create_task(_hang_up(request))
-    try:
+    async with listening(request) as hung_up:
         return Response(await core.dry_runs.execute(pipeline_id, asked, within_s=within_s, hung_up=hung_up))
-    finally:
-        await tasks.end([hung_up])
-
-
-async def _hang_up(request: AnyRequest) -> None:
-    """Return when the caller has gone; the body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 handlers = [dry_run]

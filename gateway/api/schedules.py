@@ -8,7 +8,17 @@ from gateway.auth import needs
 from gateway.bodies import read_json
 from gateway.handling import AnyRequest, TheCaller, TheCore
 from schemas.pages import Listing
-from schemas.schedules import Link, NewLink, NewSchedule, NewToken, Schedule, SchedulePatch, ShownToken, Token
+from schemas.schedules import (
+    ImportedToken,
+    Link,
+    NewLink,
+    NewSchedule,
+    NewToken,
+    Schedule,
+    SchedulePatch,
+    ShownToken,
+    Token,
+)
 from schemas.states import Role
 
 
@@ -58,6 +68,13 @@ async def create_token(schedule: FromPath[str], request: AnyRequest, core: TheCo
     return await core.catalog.create_token(schedule, new, caller)
 
 
+@post("/v1/schedules/{schedule:str}/tokens/imported", guards=[needs(Role.EDITOR)], opt={"body": ImportedToken})
+async def import_token(schedule: FromPath[str], request: AnyRequest, core: TheCore, caller: TheCaller) -> Token:
+    """Let a token that a sender already has fire this schedule; only its hash comes here."""
+    new = await read_json(request, ImportedToken, limit=core.settings.body_limit)
+    return await core.catalog.import_token(schedule, new, caller)
+
+
 @get("/v1/schedules/{schedule:str}/tokens", guards=[needs(Role.VIEWER)], opt={"query": PAGING})
 async def list_tokens(schedule: FromPath[str], request: AnyRequest, core: TheCore) -> Listing[Token]:
     """List the tokens of a schedule by hint, newest first."""
@@ -79,6 +96,7 @@ handlers = [
     patch_schedule,
     delete_schedule,
     create_token,
+    import_token,
     list_tokens,
     create_link,
 ]

@@ -20,6 +20,7 @@ COMMANDS = {
     "sources": "See who can send, and what to set up at the sender's side.",
     "tokens": "Make, rotate and revoke the secrets that fire a schedule.",
     "keys": "Make and revoke API keys.",
+    "import": "Take schedules and their tokens over from another product.",
     "events": "See what came, why it did or did not run, follow it and send it in again.",
     "replays": "See where replays stand, and stop them.",
     "send": "Send what a sender would, signed, to try a schedule.",
@@ -40,11 +41,13 @@ COMMANDS = {
 }
 MODULES = {
     "backfill": "backfills",
+    "import": "imports",
     "gateway": "roles",
     "runner": "roles",
     "migrate": "roles",
     "runs": "control",
 }  # otherwise named like the command
+_ATTRIBUTES = {"import": "import_"}  # a word of Python's own
 EXIT_CODES = {
     "settings": 2,
     "not_found": 3,
@@ -80,7 +83,9 @@ class LazyGroup(click.RichGroup):
         """Replace the placeholder of `gateway.cli.NAME` by the command NAME which that module exports."""
         name, command, rest = super().resolve_command(ctx, args)
         if name in COMMANDS:
-            command = getattr(importlib.import_module(f"gateway.cli.{MODULES.get(name, name)}"), name)
+            command = getattr(
+                importlib.import_module(f"gateway.cli.{MODULES.get(name, name)}"), _ATTRIBUTES.get(name, name)
+            )
         return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:

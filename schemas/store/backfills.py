@@ -1,12 +1,14 @@
 """The table `backfills`, and the runs that hang on its rows."""
 
 import uuid
+from collections.abc import Collection
 
 import msgspec
 
 from schemas.backfills import Backfill, PlannedBackfill
 from schemas.errors import NotFound
 from schemas.ids import id_or_number
+from schemas.pages import MOST_COUNTED, Counted, Span
 from schemas.store.db import Db, queries
 
 SQL = queries("backfills")
@@ -28,6 +30,7 @@ async def create(db: Db, planned: PlannedBackfill) -> uuid.UUID | None:
         planned.max_active_runs,
         planned.run_ids,
         planned.dates,
+        planned.date_variable,
     )
     return created
 
@@ -46,6 +49,16 @@ async def find_id(db: Db, key: str) -> uuid.UUID:
     return backfill_id
 
 
+async def run_ids(db: Db, backfill_id: uuid.UUID) -> list[uuid.UUID]:
+    """List the runs of a backfill in the order of their dates."""
+    return [row["id"] for row in await db.fetch(SQL["run_ids"], backfill_id)]
+
+
+async def numbers(db: Db, backfill_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Read the numbers of these backfills."""
+    return {row["id"]: row["number"] for row in await db.fetch(SQL["numbers"], list(backfill_ids))}
+
+
 async def get(db: Db, key: str) -> Backfill:
     """Read a backfill by its id or its number; raises NotFound."""
     row = await db.fetchrow(SQL["get"], *id_or_number(key))
@@ -60,6 +73,13 @@ async def list_page(
     """Read the newest backfills before the cursor `before`."""
     rows = await db.fetch(SQL["page"], before, pipeline_id, state, limit)
     return [msgspec.convert(row, Backfill) for row in rows]
+
+
+async def list_span(db: Db, span: Span, *, pipeline_id: str | None, oldest_first: bool) -> Counted[Backfill]:
+    """Read a part of the backfills, the newest first, and how many there are."""
+    rows = await db.fetch(SQL["span"], pipeline_id, span.offset, span.limit, oldest_first)
+    total = await db.fetchval(SQL["count"], pipeline_id, MOST_COUNTED)
+    return Counted([msgspec.convert(row, Backfill) for row in rows], total)
 
 
 async def set_paused(db: Db, backfill_id: uuid.UUID, *, is_paused: bool) -> bool:

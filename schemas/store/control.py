@@ -1,6 +1,7 @@
 """The table `runs`, as people overrule it: going on with a run that ended, repeating it, saying what became of it."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,12 +16,14 @@ from schemas.store.db import Db, queries
 SQL = queries("control")
 
 
-async def resume(db: Db, run_id: uuid.UUID, *, note: str | None) -> Ring | None:
+async def resume(db: Db, run_id: uuid.UUID, *, note: str | None, from_block: str | None = None) -> Ring | None:
     """Queue a run that goes on where this one ended and return its ring; None unless it failed or was cancelled.
+
+    With `from_block` that begins anew, with all after it, and it may have succeeded.
 
     Raises Conflict, which names it, when such a run waits or executes already.
     """
-    row = await db.fetchrow(SQL["resume"], run_id, new_id(), note)
+    row = await db.fetchrow(SQL["resume"], run_id, new_id(), note, from_block)
     if row is not None:
         return Ring(*row)
     active = await db.fetchval(SQL["active_resume"], run_id)
@@ -47,3 +50,18 @@ async def mark(
     if row is None or await transaction.fetchval(SQL["mark"], run_id, state, why, note) is None:
         return None
     return RunState(row["state"])
+
+
+async def annotate(db: Db, run_id: uuid.UUID, note: str | None) -> bool:
+    """Write another note on a run, or none; False when the run is gone."""
+    return await db.fetchval(SQL["annotate"], run_id, note) is not None
+
+
+async def lock_repetitions(transaction: Db, first_id: uuid.UUID) -> dict[uuid.UUID, RunState]:
+    """Find a run and all that repeat it, which nobody else changes until the transaction ends."""
+    return {row["id"]: RunState(row["state"]) for row in await transaction.fetch(SQL["lock_repetitions"], first_id)}
+
+
+async def delete(transaction: Db, run_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Delete those of these runs that have ended, and return which they were."""
+    return [row["id"] for row in await transaction.fetch(SQL["delete"], run_ids)]

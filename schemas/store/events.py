@@ -36,7 +36,7 @@ LARGEST_COUNT = 1000
 LONGEST_SPAN_DAYS = 128
 KEPT_DUPLICATES = 20  # of one key, and as many with another body
 _FIND_OLDEST = SQL["find"].replace(" DESC", " ASC").replace("ORDER BY id ASC LIMIT $15", "ORDER BY id DESC LIMIT $15")
-_RUN = ("run_id", "pipeline_id", "variables", "queue")
+_RUN = ("run_id", "pipeline_id", "variables", "queue", "event_item")
 _COLUMNS = tuple(name for name in Delivery.__struct_fields__ if name not in (*_RUN, "items"))
 
 

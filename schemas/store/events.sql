@@ -1,16 +1,16 @@
 -- name: ingest
 -- Write many deliveries in one commit: who comes first with a dedupe key wins, fresh deliveries become an event, and a run
--- where one is wanted. Of those that come again with a key so many are kept ($24), with their body only if it is another one.
+-- where one is wanted. Of those that come again with a key so many are kept ($25), with their body only if it is another one.
 -- Its own ids make a second try after an ambiguous commit harmless.
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::json[], $12::text[], $13::bytea[], $14::integer[], $15::bytea[], $16::json[], $17::text[],
-        $18::uuid[], $19::text[], $20::uuid[], $21::text[], $22::json[], $23::text[]
+        $18::uuid[], $19::text[], $20::uuid[], $21::text[], $22::json[], $23::text[], $24::bytea[]
     ) WITH ORDINALITY AS t (
         event_id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type,
         kind, headers, query, body, size, sha256, timings, observed, rules_id, object,
-        run_id, pipeline_id, variables, queue, position
+        run_id, pipeline_id, variables, queue, event_item, position
     )
 ), won AS (
     INSERT INTO event_keys (schedule_id, dedupe_key, event_id, sha256, deliveries)
@@ -46,15 +46,15 @@ WITH input AS MATERIALIZED (
     FROM input i
     JOIN won w USING (schedule_id, dedupe_key)
     WHERE w.event_id <> i.event_id
-      AND (w.deliveries <= $24 OR w.sha256 <> i.sha256 AND w.conflicts <= $24)
+      AND (w.deliveries <= $25 OR w.sha256 <> i.sha256 AND w.conflicts <= $25)
 ), new_events AS (
     INSERT INTO events (id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type, kind,
                         headers, query, body, size, sha256, timings, observed, rules_id, object, duplicate_of)
     SELECT * FROM kept
     ON CONFLICT (id) DO NOTHING
 ), new_runs AS (
-    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, variables, origin, queue)
-    SELECT run_id, pipeline_id, schedule_id, event_id, variables, 'event', queue
+    INSERT INTO runs (id, pipeline_id, schedule_id, event_id, event_item, variables, origin, queue)
+    SELECT run_id, pipeline_id, schedule_id, event_id, event_item, variables, 'event', queue
     FROM fresh
     WHERE run_id IS NOT NULL
     ORDER BY position

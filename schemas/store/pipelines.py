@@ -7,10 +7,12 @@ import msgspec
 
 from schemas.errors import NotFound
 from schemas.pages import MOST_COUNTED, Counted, Span
-from schemas.pipelines import Definition, Graph, Pipeline
+from schemas.pipelines import Definition, Graph, Pipeline, PipelineFilter
 from schemas.store.db import Database, Db, queries
 
 SQL = queries("pipelines")
+_ALL = PipelineFilter()
+_UNFILTERED = (None, None, None, False)
 _NOT_IN_AN_ID = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -83,13 +85,16 @@ async def lock(db: Db, pipeline_id: str) -> Pipeline:
 
 async def list_page(db: Db, after: str | None, *, q: str | None, limit: int) -> list[Pipeline]:
     """Read pipelines by id, after the cursor `after`."""
-    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, 0, limit)]
+    return [msgspec.convert(row, Pipeline) for row in await db.fetch(SQL["page"], after, q, 0, limit, *_UNFILTERED)]
 
 
-async def list_span(db: Db, span: Span, *, q: str | None) -> Counted[Pipeline]:
+async def list_span(
+    db: Db, span: Span, *, q: str | None, which: PipelineFilter = _ALL, backwards: bool = False
+) -> Counted[Pipeline]:
     """Read a part of the pipelines by id, and how many there are."""
-    rows = await db.fetch(SQL["page"], None, q, span.offset, span.limit)
-    total = await db.fetchval(SQL["count"], q, MOST_COUNTED)
+    filters = which.pattern, which.is_paused, which.is_broken
+    rows = await db.fetch(SQL["page"], None, q, span.offset, span.limit, *filters, backwards)
+    total = await db.fetchval(SQL["count"], q, MOST_COUNTED, *filters)
     return Counted([msgspec.convert(row, Pipeline) for row in rows], total)
 
 

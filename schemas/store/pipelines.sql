@@ -49,19 +49,29 @@ ORDER BY array_position($1::text[], id)
 LIMIT 1
 
 -- name: page -> Pipeline
--- Pipelines by id, after a cursor or after so many.
+-- Pipelines by id, or ($8) backwards, after a cursor or after so many.
 SELECT id, name, description, version, doc, graph, params_schema, max_active_runs, queue, run_timeout_s, notify,
        is_paused, on_paused, file, error, created_at, updated_at
 FROM pipelines
 WHERE ($1::text IS NULL OR id > $1)
   AND ($2::text IS NULL OR strpos(lower(id), lower($2)) > 0)
-ORDER BY id
+  AND ($5::text IS NULL OR id ILIKE $5)
+  AND ($6::boolean IS NULL OR is_paused = $6)
+  AND ($7::boolean IS NULL OR (error IS NOT NULL) = $7)
+ORDER BY CASE WHEN $8::boolean THEN id END DESC, id
 OFFSET $3
 LIMIT $4
 
 -- name: count
--- How many pipelines have this text in their id; more than $2 are not counted.
-SELECT count(*) FROM (SELECT 1 FROM pipelines WHERE $1::text IS NULL OR strpos(lower(id), lower($1)) > 0 LIMIT $2) found
+-- How many there are of those; more than $2 are not counted.
+SELECT count(*) FROM (
+    SELECT 1 FROM pipelines
+    WHERE ($1::text IS NULL OR strpos(lower(id), lower($1)) > 0)
+      AND ($3::text IS NULL OR id ILIKE $3)
+      AND ($4::boolean IS NULL OR is_paused = $4)
+      AND ($5::boolean IS NULL OR (error IS NOT NULL) = $5)
+    LIMIT $2
+) found
 
 -- name: lock
 -- Two changes that come together are made one after the other: neither writes back what it read before the other.

@@ -1,30 +1,46 @@
 """The table `runs`, as callers of the API see it; what their owners write is in leases and ledger."""
 
+import datetime as dt
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NoReturn
 
 import msgspec
 
 from schemas.errors import Conflict, NotFound
 from schemas.ids import id_or_number, id_range, new_id
 from schemas.pages import MOST_COUNTED, Counted, Found, Span, found_among
-from schemas.runs import BlockRun, RunFilter, RunRow, Trigger
+from schemas.runs import BlockRun, RunFilter, RunName, RunOrder, RunRow, Sorting, Trigger
 from schemas.states import Origin, RunState
 from schemas.store.db import Db, queries
 
 SQL = queries("runs")
 CANDIDATES = 5000
 CANDIDATES_OF_A_TEXT = 1000  # each with a look into the bytes of its event
-_SPAN = f"""
-SELECT count(*) AS total, (array_agg(id ORDER BY CASE WHEN $16 THEN id END, id DESC))[$17:$18] AS ids
-FROM ({SQL["find"]}) AS found
-WHERE is_match
-"""  # noqa: S608 - both parts are ours
+_SORTED_BY = {
+    RunOrder.CREATED: "r.id",
+    RunOrder.STARTED: "r.started_at",
+    RunOrder.FINISHED: "r.finished_at",
+    RunOrder.CHANGED: "greatest(r.created_at, r.started_at, r.finished_at, r.marked_at)",
+    RunOrder.DURATION: "r.finished_at - r.started_at",
+    RunOrder.LOGICAL_DATE: "r.logical_date",
+    RunOrder.DATE: "coalesce(r.logical_date, r.created_at)",
+    RunOrder.STATE: "r.state",
+    RunOrder.PIPELINE: "r.pipeline_id",
+    RunOrder.KEY: "r.run_key",
+}
+_OLDEST_FIRST = (Sorting(RunOrder.CREATED),)
 
 
-async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
-    """Write a queued run; raises Conflict that names the run which already has this key."""
+async def create(db: Db, pipeline_id: str, trigger: Trigger, *, once_per_date: bool = False) -> uuid.UUID:
+    """Write a queued run; raises Conflict that names the run which already has this key (`run_id`).
+
+    With `once_per_date`, for which `db` is a transaction, also when one has its logical date (`same_date`).
+    """
+    once_per_date = once_per_date and trigger.logical_date is not None
+    if once_per_date:
+        await db.execute(SQL["lock_date"], pipeline_id, trigger.logical_date)
     variables = msgspec.json.encode(trigger.variables)
     run_id: uuid.UUID | None = await db.fetchval(
         SQL["create"],
@@ -36,13 +52,19 @@ async def create(db: Db, pipeline_id: str, trigger: Trigger) -> uuid.UUID:
         trigger.note,
         trigger.triggered_by,
         trigger.callback_url,
+        once_per_date,
     )
-    if run_id is None:
-        existing = await db.fetchval(SQL["by_key"], pipeline_id, trigger.run_key)
+    return run_id or await _refuse_another(db, pipeline_id, trigger)
+
+
+async def _refuse_another(db: Db, pipeline_id: str, trigger: Trigger) -> NoReturn:
+    existing = await db.fetchval(SQL["by_key"], pipeline_id, trigger.run_key)
+    if existing is not None:
         raise Conflict(
             f"Pipeline {pipeline_id} already has run {existing} with run_key {trigger.run_key!r}.", run_id=str(existing)
         )
-    return run_id
+    existing = await db.fetchval(SQL["by_date"], pipeline_id, trigger.logical_date)
+    raise Conflict(f"Pipeline {pipeline_id} already has run {existing} of this date.", same_date=str(existing))
 
 
 async def get(db: Db, key: str, *, largest_body: int) -> RunRow:
@@ -70,10 +92,30 @@ async def find_in_pipeline(db: Db, pipeline_id: str, key: str) -> uuid.UUID:
     return run_id
 
 
+async def newest_named(db: Db, pipeline_id: str, key: str) -> uuid.UUID:
+    """Resolve a run's key, id or number to the newest of those that repeat it, or to itself; raises NotFound."""
+    run_id: uuid.UUID | None = await db.fetchval(SQL["newest_named"], pipeline_id, key, *id_or_number(key))
+    if run_id is None:
+        raise NotFound(f"Pipeline {pipeline_id} has no run {key!r}.")
+    return run_id
+
+
+async def names(db: Db, run_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RunName]:
+    """Find what each of these runs is known by."""
+    rows = await db.fetch(SQL["names"], run_ids) if run_ids else []
+    return {row["id"]: msgspec.convert(row, RunName) for row in rows}
+
+
 async def newest_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, RunRow]:
     """Read the newest run of each of these pipelines that has any, without the body of its event."""
     newest = [row["id"] for row in await db.fetch(SQL["newest_of_pipelines"], pipeline_ids)]
     return {row.pipeline_id: row for row in await of_ids(db, newest, largest_body=0)}
+
+
+async def states_of_dates(db: Db, pipeline_id: str, dates: Sequence[dt.datetime]) -> dict[dt.datetime, RunState]:
+    """Read where the newest run of each of these logical dates stands, if there is one."""
+    rows = await db.fetch(SQL["states_of_dates"], pipeline_id, dates)
+    return {row["logical_date"]: RunState(row["state"]) for row in rows}
 
 
 async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int) -> Found[uuid.UUID]:
@@ -82,11 +124,25 @@ async def find(db: Db, before: uuid.UUID | None, which: RunFilter, *, limit: int
     return found_among(rows, limit=limit)
 
 
-async def find_span(db: Db, span: Span, which: RunFilter, *, oldest_first: bool = False) -> Counted[uuid.UUID]:
-    """Find a part of the newest MOST_COUNTED runs that match, and how many match."""
+async def find_span(
+    db: Db, span: Span, which: RunFilter, *, oldest_first: bool = False, order: Sequence[Sorting] = ()
+) -> Counted[uuid.UUID]:
+    """Find a part of the newest MOST_COUNTED runs that match, and how many match; without an order the newest first."""
     asked = _asked(None, which, candidates=MOST_COUNTED, limit=MOST_COUNTED)
-    row = await db.fetchrow(_SPAN, *asked, oldest_first, span.offset + 1, span.offset + span.limit)
+    sql = _span_sql(_OLDEST_FIRST if oldest_first else order, place=len(asked) + 1)
+    row = await db.fetchrow(sql, *asked, span.offset + 1, span.offset + span.limit)
     return Counted((row and row["ids"]) or (), row["total"] if row else 0)
+
+
+def _span_sql(order: Sequence[Sorting], *, place: int) -> str:
+    terms = [f"{_SORTED_BY[one.by]} {'DESC' if one.is_descending else 'ASC'} NULLS LAST" for one in order]
+    sorting = ", ".join([*terms, "r.id DESC"])
+    return f"""
+        SELECT count(*) AS total, (array_agg(r.id ORDER BY {sorting}))[${place}:${place + 1}] AS ids
+        FROM ({SQL["find"]}) AS found
+        JOIN runs r ON r.id = found.id
+        WHERE is_match
+    """  # noqa: S608 - all parts are ours
 
 
 def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit: int) -> tuple[object, ...]:
@@ -106,7 +162,22 @@ def _asked(before: uuid.UUID | None, which: RunFilter, *, candidates: int, limit
         which.backfill_id,
         which.q,
         which.states or None,
+        which.pipeline_ids or None,
+        which.pipeline_pattern,
+        which.started_after,
+        which.started_before,
+        which.finished_after,
+        which.finished_before,
+        which.logical_date_after,
+        which.logical_date_before,
+        which.changed_after,
+        which.changed_before,
+        which.is_newest,
+        which.origins or None,
+        which.name_pattern,
         which.replay_id,
+        which.dated_after,
+        which.dated_before,
     )
 
 

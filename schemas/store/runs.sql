@@ -1,11 +1,12 @@
 -- name: create
--- A run that a caller or another run asked for by name; its key is unique per pipeline.
+-- A run that a caller or another run asked for by name; its key is unique per pipeline and, with $9, so is its date.
 WITH run AS (
     INSERT INTO runs (id, pipeline_id, variables, logical_date, run_key, note, origin, parent_id, queue, callback_url)
     SELECT $1, p.id, $3::json, $4::timestamptz, $5::text, $6::text,
            CASE WHEN $7::uuid IS NULL THEN 'api' ELSE 'run' END, $7, p.queue, $8::text
     FROM pipelines p
     WHERE p.id = $2
+      AND NOT ($9::boolean AND EXISTS (SELECT 1 FROM runs o WHERE o.pipeline_id = p.id AND o.logical_date = $4))
     ON CONFLICT (pipeline_id, run_key) WHERE run_key IS NOT NULL DO NOTHING
     RETURNING id
 ), change AS (
@@ -14,8 +15,15 @@ WITH run AS (
 )
 SELECT id FROM run
 
+-- name: lock_date
+-- Calls for one date come one after the other, so that the second sees what the first wrote.
+SELECT pg_advisory_xact_lock(hashtextextended($1::text || extract(epoch FROM $2::timestamptz)::text, 0))
+
 -- name: by_key
 SELECT id FROM runs WHERE pipeline_id = $1 AND run_key = $2
+
+-- name: by_date
+SELECT id FROM runs WHERE pipeline_id = $1 AND logical_date = $2 ORDER BY id LIMIT 1
 
 -- name: find_in_pipeline
 -- What callers name a run by within its pipeline: its key, or its id or number; a key counts before an id that looks like it.
@@ -25,10 +33,36 @@ WHERE pipeline_id = $1 AND (run_key = $2 OR id = $3::uuid OR number = $4::bigint
 ORDER BY run_key = $2 DESC NULLS LAST
 LIMIT 1
 
+-- name: newest_named
+-- The newest of those that repeat the run which is named so within its pipeline, or that run itself.
+SELECT coalesce((SELECT r.id FROM runs r WHERE r.first_id = named.first_id ORDER BY r.id DESC LIMIT 1), named.first_id)
+FROM (
+    SELECT coalesce(first_id, id) AS first_id
+    FROM runs
+    WHERE pipeline_id = $1 AND (run_key = $2 OR id = $3::uuid OR first_id = $3::uuid OR number = $4::bigint)
+    ORDER BY run_key = $2 DESC NULLS LAST
+    LIMIT 1
+) named
+
+-- name: names -> RunName
+-- What each of these runs is known by: the key or else the id of the first of those that it repeats.
+SELECT r.id, coalesce(r.first_id, r.id) AS first_id, coalesce(f.run_key, coalesce(r.first_id, r.id)::text) AS name,
+       coalesce(f.origin, r.origin) AS origin
+FROM runs r
+LEFT JOIN runs f ON f.id = coalesce(r.first_id, r.id)
+WHERE r.id = ANY ($1::uuid[])
+
 -- name: newest_of_pipelines
 SELECT r.id
 FROM unnest($1::text[]) AS wanted (pipeline_id)
 CROSS JOIN LATERAL (SELECT id FROM runs WHERE pipeline_id = wanted.pipeline_id ORDER BY id DESC LIMIT 1) r
+
+-- name: states_of_dates
+-- The newest run of each of these dates.
+SELECT DISTINCT ON (logical_date) logical_date, state
+FROM runs
+WHERE pipeline_id = $1 AND logical_date = ANY ($2::timestamptz[])
+ORDER BY logical_date, id DESC
 
 -- name: find
 -- The newest runs that match, and how far was looked: the candidates come from the index that $1 names, at most $4 of them,
@@ -44,8 +78,25 @@ FROM (
            AND ($10::text IS NULL OR c.origin = $10)
            AND ($11::uuid IS NULL OR c.parent_id = $11)
            AND ($12::uuid IS NULL OR c.backfill_id = $12)
-           AND ($15::uuid IS NULL OR c.replay_id = $15)
+           AND ($28::uuid IS NULL OR c.replay_id = $28)
            AND ($14::text[] IS NULL OR c.state = ANY ($14))
+           AND ($15::text[] IS NULL OR c.pipeline_id = ANY ($15))
+           AND ($16::text IS NULL OR c.pipeline_id ILIKE $16)
+           AND ($17::timestamptz IS NULL OR c.started_at >= $17)
+           AND ($18::timestamptz IS NULL OR c.started_at < $18)
+           AND ($19::timestamptz IS NULL OR c.finished_at >= $19)
+           AND ($20::timestamptz IS NULL OR c.finished_at < $20)
+           AND ($21::timestamptz IS NULL OR c.logical_date >= $21)
+           AND ($22::timestamptz IS NULL OR c.logical_date < $22)
+           AND ($23::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) >= $23)
+           AND ($24::timestamptz IS NULL OR greatest(c.created_at, c.started_at, c.finished_at, c.marked_at) < $24)
+           AND ($29::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) >= $29)
+           AND ($30::timestamptz IS NULL OR coalesce(c.logical_date, c.created_at) < $30)
+           AND (NOT $25::boolean OR NOT EXISTS (
+               SELECT 1 FROM runs later WHERE later.first_id = coalesce(c.first_id, c.id) AND later.id > c.id))
+           AND (num_nonnulls($26::text[], $27::text) = 0 OR (
+               SELECT ($26 IS NULL OR f.origin = ANY ($26)) AND ($27 IS NULL OR coalesce(f.run_key, f.id::text) ILIKE $27)
+               FROM runs f WHERE f.id = coalesce(c.first_id, c.id)))
            AND ($13::text IS NULL
                 OR strpos(lower(c.run_key), lower($13)) > 0
                 OR strpos(lower(c.note), lower($13)) > 0
@@ -68,7 +119,7 @@ FROM (
         (SELECT * FROM runs WHERE $1 = 'backfill' AND backfill_id = $12 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
-        (SELECT * FROM runs WHERE $1 = 'replay' AND replay_id = $15 AND id >= $2 AND id < $3
+        (SELECT * FROM runs WHERE $1 = 'replay' AND replay_id = $28 AND id >= $2 AND id < $3
          ORDER BY id DESC LIMIT $4)
         UNION ALL
         (SELECT * FROM runs WHERE $1 = 'origin' AND origin <> 'event' AND origin = $10 AND id >= $2 AND id < $3

@@ -1,13 +1,14 @@
 """The table `schedules`."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
 from schemas.errors import NotFound
 from schemas.ids import id_or_number, new_id
-from schemas.schedules import Gate, NewSchedule, Schedule
+from schemas.pages import MOST_COUNTED, Counted, Span
+from schemas.schedules import Gate, NewSchedule, Schedule, ScheduleFilter, ScheduleName
 from schemas.store.db import Db, queries
 
 SQL = queries("schedules")
@@ -66,6 +67,20 @@ async def list_page(
     """Read the newest schedules before the cursor `before`."""
     rows = await db.fetch(SQL["page"], before, pipeline_id, source, q, limit)
     return [msgspec.convert(row, Schedule) for row in rows]
+
+
+async def list_span(db: Db, span: Span, which: ScheduleFilter) -> Counted[Schedule]:
+    """Read a part of the schedules that match, the newest first, and how many do."""
+    asked = which.pipeline_id, which.kinds or None, which.is_paused
+    rows = await db.fetch(SQL["span"], *asked, span.offset, span.limit)
+    total = await db.fetchval(SQL["span_count"], *asked, MOST_COUNTED)
+    return Counted([msgspec.convert(row, Schedule) for row in rows], total)
+
+
+async def names(db: Db, schedule_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, ScheduleName]:
+    """Read what these schedules are called, also those that are deleted."""
+    rows = await db.fetch(SQL["names"], list(schedule_ids)) if schedule_ids else []
+    return {row["id"]: msgspec.convert(row, ScheduleName) for row in rows}
 
 
 async def timed_of_pipelines(db: Db, pipeline_ids: Sequence[str]) -> dict[str, Schedule]:

@@ -23,6 +23,28 @@ WHERE ($1::uuid IS NULL OR id < $1)
 ORDER BY id DESC
 LIMIT $5
 
+-- name: span -> Schedule
+-- A part of the schedules, the newest first.
+SELECT *
+FROM schedules_now
+WHERE ($1::text IS NULL OR pipeline_id = $1)
+  AND ($2::text[] IS NULL OR kind = ANY ($2))
+  AND ($3::boolean IS NULL OR is_paused = $3)
+ORDER BY id DESC
+OFFSET $4 LIMIT $5
+
+-- name: span_count
+SELECT count(*)
+FROM (SELECT 1
+      FROM schedules_now
+      WHERE ($1::text IS NULL OR pipeline_id = $1)
+        AND ($2::text[] IS NULL OR kind = ANY ($2))
+        AND ($3::boolean IS NULL OR is_paused = $3)
+      LIMIT $4) AS counted
+
+-- name: names -> ScheduleName
+SELECT id, number, name, kind FROM schedules WHERE id = ANY ($1::uuid[])
+
 -- name: timed_of_pipelines -> Schedule
 -- The oldest schedule of kind time of each of these pipelines: what other products call the schedule of a pipeline.
 SELECT DISTINCT ON (pipeline_id) *

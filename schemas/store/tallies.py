@@ -1,10 +1,11 @@
 """The table `tallies`: runs counted per hour, so that a calendar does not count a million of them."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 import msgspec
 
-from schemas.overviews import Day, Failing, Hour
+from schemas.overviews import Day, Failing, Hour, RunTotals
 from schemas.store.db import Database, Db, queries
 
 SQL = queries("tallies")
@@ -33,3 +34,9 @@ async def days(db: Db, first: dt.date, *, pipeline_id: str | None) -> list[Day]:
 async def failing(db: Db, since: dt.datetime, *, limit: int) -> list[Failing]:
     """Find the pipelines that failed most often since a full hour."""
     return [msgspec.convert(row, Failing) for row in await db.fetch(SQL["failing"], since, limit)]
+
+
+async def totals(db: Db, pipeline_ids: Sequence[str]) -> dict[str, RunTotals]:
+    """Count the runs of each of these pipelines by their state."""
+    found = [msgspec.convert(row, RunTotals) for row in await db.fetch(SQL["totals"], pipeline_ids)]
+    return {counted.pipeline_id: counted for counted in found}

@@ -74,3 +74,12 @@ FROM (
 GROUP BY pipeline_id
 ORDER BY failed DESC, pipeline_id
 LIMIT $2
+
+-- name: totals -> RunTotals
+-- The counts of each of these pipelines, from the hour of the oldest run that is kept.
+SELECT p.id AS pipeline_id, coalesce(sum(success), 0)::bigint AS success, coalesce(sum(failed), 0)::bigint AS failed,
+       coalesce(sum(cancelled), 0)::bigint AS cancelled, coalesce(sum(running), 0)::bigint AS running,
+       coalesce(sum(queued), 0)::bigint AS queued
+FROM unnest($1::text[]) AS p (id)
+LEFT JOIN LATERAL hourly(coalesce(uuid_hour((SELECT id FROM runs ORDER BY id LIMIT 1)), now()), p.id) ON true
+GROUP BY p.id

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from schemas.errors import NotFound
-from schemas.schedules import Gate, Token
+from schemas.errors import Conflict, NotFound
+from schemas.schedules import Gate, ImportedToken, Token
 from schemas.store.db import Db, queries
 
 SQL = queries("tokens")
@@ -26,6 +26,23 @@ async def create(
     """Write a new token: its SHA-256, never itself."""
     row = await db.fetchrow(SQL["create"], token_id, schedule_id, digest, hint, label, expires_at)
     return msgspec.convert(row, Token)
+
+
+async def import_(db: Db, token_id: uuid.UUID, *, schedule_id: uuid.UUID, new: ImportedToken) -> tuple[Token, bool]:
+    """Write the hash of a token that another product made, and say whether it is new or this schedule has it already.
+
+    Raises Conflict when it belongs to another schedule, or was ended here.
+    """
+    digest = bytes.fromhex(new.sha256)
+    row = await db.fetchrow(SQL["import"], token_id, schedule_id, digest, new.hint, new.label)
+    if row is not None:
+        return msgspec.convert(row, Token), True
+    known = msgspec.convert(await db.fetchrow(SQL["by_hash"], digest), Token)
+    if known.schedule_id != schedule_id:
+        raise Conflict(f"This token belongs to schedule {known.schedule_id} already; a token fires one schedule.")
+    if known.revoked_at is not None:
+        raise Conflict("This token was revoked here; make a new one instead.")
+    return known, False
 
 
 async def list_of(db: Db, schedule_id: uuid.UUID) -> list[Token]:

@@ -3,6 +3,18 @@ INSERT INTO tokens (id, schedule_id, hash, hint, label, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6)
 RETURNING id, schedule_id, hint, label, created_at, expires_at, revoked_at, last_used_at
 
+-- name: import -> Token
+-- A token that another product made, known by its hash; nothing where there is one with this hash, whatever became of it.
+INSERT INTO tokens (id, schedule_id, hash, hint, label)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (hash) DO NOTHING
+RETURNING id, schedule_id, hint, label, created_at, expires_at, revoked_at, last_used_at
+
+-- name: by_hash -> Token
+SELECT id, schedule_id, hint, label, created_at, expires_at, revoked_at, last_used_at
+FROM tokens
+WHERE hash = $1
+
 -- name: of_schedule -> Token
 SELECT id, schedule_id, hint, label, created_at, expires_at, revoked_at, last_used_at
 FROM tokens

@@ -104,6 +104,8 @@ async def test_neither_token_nor_query_is_logged(log: io.StringIO) -> None:
         ("/hooks/7/a/b\n/c", "/hooks/7/***"),
         ("/hooks//short", "/hooks//***"),
         (f"/hooks/{TOKEN}", "/hooks/***"),
+        ("/api/runs/260385a38d62466fb1c88fa8c5ca503f/x", "/api/runs/***/x"),
+        ("/api/runs/260385a38d62466fb1c88fa8c5ca503f0", "/api/runs/260385a38d62466fb1c88fa8c5ca503f0"),
         (f"/v1/runs/{TOKEN}/logs", "/v1/runs/***/logs"),
         ("/v1/keys/xpsk_short", "/v1/keys/***"),
         ("/api/pipeline_schedules/7/pipeline_runs/0123abc", "/api/pipeline_schedules/7/pipeline_runs/***"),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from gateway import credentials, intake
+from gateway.incoming import Unwrapped
 from gateway.rules import Finding
 from gateway.sources import Incoming
 from schemas.errors import BadSignature, Malformed
@@ -91,6 +92,8 @@ def test_secrets_among_the_headers_are_masked_and_the_rest_is_kept() -> None:
             "content-type": "application/json",
             "x-github-event": "push",
             "referer": f"https://hooks.example.com/hooks/7/{token}?a=b",
+            "origin": "https://hooks.example.com/api/pipeline_schedules/7/pipeline_runs/secret?a=b",
+            "via": "/api/runs/secret",
         }
     )
 
@@ -101,8 +104,34 @@ def test_secrets_among_the_headers_are_masked_and_the_rest_is_kept() -> None:
         "content-type": "application/json",
         "x-github-event": "push",
         "referer": "https://hooks.example.com/hooks/7/***?a=b",
+        "origin": "https://hooks.example.com/api/pipeline_schedules/7/pipeline_runs/***?a=b",
+        "via": "/api/runs/***",
     }
-    assert len(kept) == 15
+    assert len(kept) == 17
+    assert intake.keep_query({"api_key": "a", "apiKey": "b", "page": "c"}) == "api_key=***&apiKey=***&page=c"
+
+
+def test_a_wrapped_body_is_kept_whole_and_its_payload_goes_to_the_run() -> None:
+    def unwrap(body: bytes) -> Unwrapped:
+        assert body == b"whole"
+        return Unwrapped({"given": 1, "over": 2}, b'{"a":1}')
+
+    wrapped = Incoming({}, b"whole", unwrap=unwrap)
+    owned = gate(variables=msgspec.Raw(b'{"over":1,"kept":3}'), mapping={"given": "size(body)"})
+
+    delivery = intake.write_down(owned, wrapped, intake.assess(owned, wrapped))
+
+    assert (delivery.body, delivery.event_item, delivery.kind) == (b"whole", b'{"a":1}', Kind.TEXT)
+    assert json.loads(bytes(delivery.variables)) == {"over": 2, "kept": 3, "given": 5}
+
+
+def test_variables_that_a_sender_sets_are_checked_like_those_that_are_mapped() -> None:
+    picky = gate(params_schema={"type": "object", "properties": {"given": {"type": "string"}}})
+    wrapped = Incoming({}, b"", unwrap=lambda _body: Unwrapped({"given": 1}))
+
+    assessment = intake.assess(picky, wrapped)
+
+    assert (assessment.verdict, assessment.reason_code) == (Verdict.REJECTED, "params_invalid")
 
 
 def test_headers_are_read_as_the_sender_wrote_them() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from schemas.errors import NotFound
+from schemas.overviews import RunTotals
 from schemas.pages import MOST_COUNTED, Span
-from schemas.runs import RunFilter
-from schemas.states import RunState
-from schemas.store import pipelines, runs, schedules
+from schemas.pipelines import PipelineFilter
+from schemas.runs import RunFilter, RunOrder, Sorting
+from schemas.states import Origin, RunState
+from schemas.store import backfills, pipelines, runs, schedules, tallies
 from schemas.store.db import Database
 from tests.claiming import PIPELINE, Yard
 
@@ -154,3 +156,143 @@ async def test_the_blocks_of_several_runs_are_read_at_once(yard: Yard) -> None:
         yard.runs[0]: ["a", "b"],
         yard.runs[1]: ["a"],
     }
+
+
+@pytest.fixture
+async def repeated(yard: Yard) -> Yard:
+    """The same, and three more: 8 is known as `first`, 9 resumes it, 10 reruns that; they began an hour apart."""
+    noon = dt.datetime(2026, 2, 1, 12, tzinfo=dt.UTC)
+    await yard.queue(run_key="first", origin="time", schedule_id=uuid.uuid4(), logical_date=noon, **columns("failed"))
+    first = yard.runs[8]
+    for origin in ("resume", "rerun"):
+        await yard.queue(origin=origin, parent_id=yard.runs[-1], first_id=first, logical_date=noon, **columns("failed"))
+    for place, hours in ((8, 2), (9, 0), (10, 1)):
+        moment = noon + dt.timedelta(hours=hours)
+        await yard.db.execute("UPDATE runs SET started_at = $2 WHERE id = $1", yard.runs[place], moment)
+    return yard
+
+
+def at(hour: int, minute: int = 0) -> dt.datetime:
+    return dt.datetime(2026, 2, 1, hour, minute, tzinfo=dt.UTC)
+
+
+async def test_runs_are_found_by_what_other_products_know_of_them(repeated: Yard) -> None:
+    wanted: list[tuple[dict[str, Any], list[int]]] = [
+        ({"is_newest": True, "pipeline_id": PIPELINE}, [10, 6, 5, 4, 3, 2, 1, 0]),
+        ({"origins": (Origin.TIME,)}, [10, 9, 8]),
+        ({"origins": (Origin.API,), "pipeline_id": PIPELINE}, [6, 5, 4, 3, 2, 1, 0]),
+        ({"name_pattern": "FIR%"}, [10, 9, 8]),
+        ({"name_pattern": "FIR%", "is_newest": True}, [10]),
+        ({"name_pattern": "FIR%", "origins": (Origin.API,)}, []),
+        ({"pipeline_pattern": "OTH%"}, [7]),
+        ({"pipeline_ids": ("other", "nobody's")}, [7]),
+        ({"started_after": at(13)}, [10, 8]),
+        ({"started_before": at(13)}, [9]),
+        ({"logical_date_after": at(12), "logical_date_before": at(12, 1)}, [10, 9, 8]),
+        ({"logical_date_after": at(12, 1)}, []),
+        ({"dated_after": at(12), "dated_before": at(12, 1)}, [10, 9, 8]),
+        ({"dated_after": at(12, 1), "pipeline_ids": ("other",)}, [7]),
+        ({"dated_before": at(12)}, []),
+        ({"finished_before": at(0)}, [10, 9, 8, 5, 4, 3, 1]),
+        ({"finished_after": at(0)}, []),
+        ({"changed_before": at(0)}, []),
+        ({"changed_after": at(0), "pipeline_ids": ("other",)}, [7]),
+    ]
+
+    for which, places in wanted:
+        found = await runs.find_span(repeated.db, Span(), RunFilter(**which))
+        assert [repeated.runs.index(run_id) for run_id in found.items] == places, which
+
+
+async def test_runs_are_sorted_by_what_is_asked_for(repeated: Yard) -> None:
+    wanted = [
+        ([Sorting(RunOrder.STARTED)], [9, 10, 8]),
+        ([Sorting(RunOrder.STARTED, is_descending=True)], [8, 10, 9]),
+        ([Sorting(RunOrder.KEY)], [8, 10, 9]),
+        ([Sorting(RunOrder.LOGICAL_DATE), Sorting(RunOrder.CREATED)], [8, 9, 10]),
+        ([Sorting(RunOrder.DATE), Sorting(RunOrder.KEY)], [8, 10, 9]),
+        ([Sorting(RunOrder.DURATION)], [8, 10, 9]),
+        *(([Sorting(by), Sorting(RunOrder.STARTED)], [9, 10, 8]) for by in (RunOrder.STATE, RunOrder.PIPELINE)),
+    ]
+
+    for order, places in wanted:
+        found = await runs.find_span(repeated.db, Span(), RunFilter(name_pattern="first"), order=order)
+        assert [repeated.runs.index(run_id) for run_id in found.items] == places, order
+    for by in RunOrder:
+        found = await runs.find_span(repeated.db, Span(1, 1), RunFilter(name_pattern="first"), order=[Sorting(by)])
+        assert (len(found.items), found.total) == (1, 3), by
+
+
+async def test_a_name_is_that_of_the_first_run_and_means_the_newest(repeated: Yard) -> None:
+    first, resumed, rerun = repeated.runs[8:]
+    numbers = [(await runs.get(repeated.db, str(run_id), largest_body=0)).number for run_id in (first, resumed)]
+
+    for key in ("first", str(first), str(resumed), str(rerun), *map(str, numbers)):
+        assert await runs.newest_named(repeated.db, PIPELINE, key) == rerun
+    named = await runs.names(repeated.db, [*repeated.runs[6:], uuid.uuid4()])
+    assert {run_id: (name.name, name.origin, name.first_id) for run_id, name in named.items()} == {
+        repeated.runs[6]: (str(repeated.runs[6]), Origin.API, repeated.runs[6]),
+        repeated.runs[7]: ("manual__1", Origin.API, repeated.runs[7]),
+    } | dict.fromkeys((first, resumed, rerun), ("first", Origin.TIME, first))
+    with pytest.raises(NotFound):
+        await runs.newest_named(repeated.db, "other", "first")
+
+
+async def test_a_first_run_that_was_purged_is_still_found_by_its_id(repeated: Yard) -> None:
+    first, _, rerun = repeated.runs[8:]
+    await repeated.db.execute("DELETE FROM runs WHERE id = $1", first)
+
+    assert await runs.newest_named(repeated.db, PIPELINE, str(first)) == rerun
+    name = (await runs.names(repeated.db, [rerun]))[rerun]
+    assert (name.name, name.origin) == (str(first), Origin.RERUN)
+
+
+async def test_where_the_newest_run_of_a_date_stands_is_known(repeated: Yard) -> None:
+    await repeated.queue(logical_date=at(12))
+
+    found = await runs.states_of_dates(repeated.db, PIPELINE, [at(11), at(12)])
+
+    assert found == {at(12): RunState.QUEUED}
+    assert await runs.states_of_dates(repeated.db, "other", [at(12)]) == {}
+
+
+async def test_pipelines_are_filtered_and_listed_backwards(yard: Yard) -> None:
+    wanted = [
+        (PipelineFilter(), ["p", "other"]),
+        (PipelineFilter(pattern="%TH%"), ["other"]),
+        (PipelineFilter(is_paused=False), ["p", "other"]),
+        (PipelineFilter(is_paused=True), []),
+        (PipelineFilter(is_broken=True), []),
+        (PipelineFilter(is_broken=False, pattern="p"), ["p"]),
+    ]
+
+    for which, names in wanted:
+        found = await pipelines.list_span(yard.db, Span(), q=None, which=which, backwards=True)
+        assert ([pipeline.id for pipeline in found.items], found.total) == (names, len(names)), which
+
+
+async def test_the_runs_of_pipelines_are_counted_by_state(yard: Yard) -> None:
+    found = await tallies.totals(yard.db, [PIPELINE, "other", "nobody's"])
+
+    assert found == {
+        PIPELINE: RunTotals(pipeline_id=PIPELINE, success=1, failed=2, cancelled=1, running=0, queued=3),
+        "other": RunTotals(pipeline_id="other", success=0, failed=0, cancelled=0, running=0, queued=1),
+        "nobody's": RunTotals(pipeline_id="nobody's", success=0, failed=0, cancelled=0, running=0, queued=0),
+    }
+
+
+async def test_where_there_is_no_run_all_counts_are_zero(db: Database) -> None:
+    none = RunTotals(pipeline_id="p", success=0, failed=0, cancelled=0, running=0, queued=0)
+
+    assert await tallies.totals(db, ["p"]) == {"p": none}
+
+
+async def test_backfills_are_listed_in_parts(yard: Yard) -> None:
+    made = [await yard.backfill() for _ in range(3)]
+
+    newest = await backfills.list_span(yard.db, Span(1, 1), pipeline_id=PIPELINE, oldest_first=False)
+    oldest = await backfills.list_span(yard.db, Span(0, 2), pipeline_id=None, oldest_first=True)
+
+    assert ([one.id for one in newest.items], newest.total) == ([made[1]], 3)
+    assert ([one.id for one in oldest.items], oldest.total) == (made[:2], 3)
+    assert (await backfills.list_span(yard.db, Span(), pipeline_id="other", oldest_first=False)).total == 0

@@ -113,11 +113,22 @@ def test_redact_leaves_the_rest_of_a_text() -> None:
     assert telemetry.redact(f"/hooks/7/{TOKEN} and {URL}") == (
         "/hooks/7/pst_*** and postgresql://penstock:***@db.internal:5432/penstock"
     )
+    trigger = "https://a/api/pipeline_schedules/7/pipeline_runs/"
+    assert telemetry.redact(f"{trigger}260385a3?x=1 and /api/pipeline_runs/5") == (
+        f"{trigger}***?x=1 and /api/pipeline_runs/5"
+    )
     assert telemetry.redact("nothing here") == "nothing here"
 
 
 def test_redact_is_linear() -> None:
-    for hostile in ("://" * 200_000, "a" * 1_000_000 + "://", "pst_" * 200_000, "psk_ " * 200_000, "=" * 1_000_000):
+    for hostile in (
+        "://" * 200_000,
+        "a" * 1_000_000 + "://",
+        "pst_" * 200_000,
+        "psk_ " * 200_000,
+        "=" * 1_000_000,
+        "/pipeline_runs/" * 100_000,
+    ):
         assert telemetry.redact(hostile)
 
 

@@ -70,6 +70,40 @@ async def test_a_backfill_is_one_run_for_each_date(shared: Penstock) -> None:
     await shared.client.patch("/v1/pipelines/steps", json={"is_paused": False})
 
 
+async def test_a_variable_can_hold_the_date_of_each_run_where_its_clocks_are(shared: Penstock) -> None:
+    await shared.client.patch("/v1/pipelines/quick", json={"is_paused": True})
+    wanted = {"start": "2024-03-31", "end": "2024-04-01", "timezone": PARIS, "date_variable": "date"}
+    odd = {"date": "mine", "odd": '\x00 \\"}'}
+    made = []
+    for variables, kept in ({}, {}), (odd, {"odd": odd["odd"]}):
+        made.append(await create(shared, **wanted, variables=variables))
+        runs = (await shared.client.get("/v1/runs", params={"backfill_id": made[-1]["id"]})).json()["items"]
+        dates = [kept | {"date": day} for day in ("2024-03-31", "2024-04-01")]
+        assert [run["variables"] for run in reversed(runs)] == dates
+        assert made[-1]["variables"] == kept
+
+    made.append(await create(shared, **wanted | {"date_variable": "day"}))
+    again = await create(shared, **wanted, status=200)
+
+    assert again["id"] == made[0]["id"] != made[2]["id"]
+    for backfill in made:
+        await steer(shared, backfill, "cancel", status=202)
+    await shared.client.patch("/v1/pipelines/quick", json={"is_paused": False})
+
+
+async def test_the_variable_of_the_date_must_be_one_of_the_pipeline_s(shared: Penstock) -> None:
+    wanted = {"start": "2024-03-31", "end": "2024-04-01"}
+    number = await shared.client.post("/v1/pipelines/steps/backfills", json=wanted | {"date_variable": "seconds"})
+    nameless = await shared.client.post(BACKFILLS, json=wanted | {"date_variable": "no name"})
+
+    problem(number, 422, "invalid")
+    problem(nameless, 422, "invalid")
+    assert [answer.json()["errors"][0]["pointer"] for answer in (number, nameless)] == [
+        "/variables/seconds",
+        "/date_variable",
+    ]
+
+
 async def test_a_dry_run_counts_and_writes_nothing(shared: Penstock) -> None:
     before = (await shared.client.get("/v1/backfills")).json()
 

@@ -85,6 +85,7 @@ async def test_a_failed_run_is_resumed_as_a_new_run_that_skips_what_succeeded(sh
         "backfill_id": None,
         "queue": "default",
         "passed_sla": False,
+        "replay_id": None,
         "callback_url": None,
         "attempt": 0,
         "started_at": None,

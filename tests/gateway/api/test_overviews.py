@@ -313,13 +313,14 @@ async def test_the_lineage_of_a_run_goes_back_to_its_event_and_forth_to_what_cam
 ) -> None:
     first = await shared.run(await shared.delivered_run(await shared.hook("quick")))
     made = []
-    for origin, parent in (("resume", 0), ("run", 1)):
+    for origin, parent, firsts in (("resume", 0, first["id"]), ("run", 1, None)):
         made.append(
             await shared_connection.fetchval(
-                """INSERT INTO runs (id, pipeline_id, origin, parent_id, state, finished_at)
-                   VALUES (gen_random_uuid(), 'quick', $1, $2, 'success', now()) RETURNING id""",
+                """INSERT INTO runs (id, pipeline_id, origin, parent_id, first_id, state, finished_at)
+                   VALUES (gen_random_uuid(), 'quick', $1, $2, $3, 'success', now()) RETURNING id""",
                 origin,
                 [uuid.UUID(first["id"]), *made][parent],
+                firsts,
             )
         )
     names = [f"event:{first['event_id']}", f"run:{first['id']}", f"run:{made[0]}", f"run:{made[1]}"]

@@ -23,6 +23,7 @@ SMALLEST = [
     ("DELETE", f"/v1/schedules/{UNKNOWN}", "editor"),
     ("GET", f"/v1/schedules/{UNKNOWN}/tokens", "viewer"),
     ("POST", f"/v1/schedules/{UNKNOWN}/tokens", "editor"),
+    ("POST", f"/v1/schedules/{UNKNOWN}/tokens/imported", "editor"),
     ("POST", f"/v1/schedules/{UNKNOWN}/links", "editor"),
     ("GET", f"/v1/schedules/{UNKNOWN}/next", "viewer"),
     ("GET", "/v1/scheduler", "viewer"),

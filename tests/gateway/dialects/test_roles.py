@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from gateway import dialects
 from gateway.dialects import Route, routes
 from schemas.states import Role
+from tests.sockets import opened
 from tests.system import Penstock
 
 UNKNOWN = "0198f0a0-0000-7000-8000-000000000001"
@@ -17,6 +19,12 @@ ROUTES = [
     for dialect in dialects.discover().values()
     for route in routes(dialect)
     if route.role is not None and route.method != "WEBSOCKET"
+]
+SOCKETS = [
+    pytest.param(route, id=route.path)
+    for dialect in dialects.discover().values()
+    for route in routes(dialect)
+    if route.role is not None and route.method == "WEBSOCKET"
 ]
 
 
@@ -54,3 +62,21 @@ async def test_without_a_key_there_is_nothing_to_see(route: Route, shared: Penst
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("route", SOCKETS)
+async def test_a_socket_opens_for_the_role_that_it_says_and_for_no_smaller_one(
+    route: Route, keys: dict[Role, str], shared: Penstock
+) -> None:
+    for role, key in keys.items():
+        status = await status_of_upgrade(shared, route, f"Bearer {key}")
+        assert status == (101 if role.covers(Role(route.role or "")) else 403), role
+    assert await status_of_upgrade(shared, route, "") == 401
+
+
+async def status_of_upgrade(shared: Penstock, route: Route, authorization: str) -> int:
+    try:
+        async with opened(shared.url, path=route.path, additional_headers={"authorization": authorization}):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code
