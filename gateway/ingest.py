@@ -118,9 +118,7 @@ class Ingest:
         self._signer = signer
         self._refusals = Refusals(db)
         self._large_bodies = LargeBodies(db, store)
-        self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(
-            self._commit, hold_s=settings.hold_s, size=lambda delivery: 1024 + len(delivery.body)
-        )
+        self._commits: GroupCommit[Delivery, Receipt] = GroupCommit(self._commit, hold_s=settings.hold_s, size=_weight)
 
     def start(self) -> None:
         """Begin to write down what is refused."""
@@ -164,7 +162,9 @@ class Ingest:
         gate = await self.find_gate(arrival)
         source = discover()[gate.source]
         found = source.greet(self._incoming(arrival, b""), gate.source_config) if source.greet else None
-        return await self._take(gate, found, self._commit_soon) if isinstance(found, Incoming) else found
+        if isinstance(found, Incoming):
+            return await self._take(gate, found, self._commit_soon, is_dry_run=arrival.is_dry_run)
+        return found
 
     async def wait(self, outcome: Outcome, seconds: float) -> Outcome:
         """Wait until the runs of an outcome have ended or the time is up, and say where they stand then."""
@@ -209,7 +209,8 @@ class Ingest:
         try:
             body = await arrival.read_body(self._limit(gate))
         except TooLarge as error:
-            self._refusals.note(gate, self._incoming(arrival, b""), error)
+            if not arrival.is_dry_run:
+                self._refusals.note(gate, self._incoming(arrival, b""), error)
             raise
         return await self._take(gate, self._incoming(arrival, body), commit, is_dry_run=arrival.is_dry_run)
 
@@ -349,6 +350,12 @@ class Ingest:
         return RunRef(
             id=run_id, number=number, state=state, url=self._urls.run(run_id), stream_url=self._urls.run_stream(run_id)
         )
+
+
+def _weight(delivery: Delivery) -> int:
+    """Say about how many bytes a delivery takes on its way to Postgres, with the items that it is split into."""
+    items = delivery.items or ()
+    return 1024 + len(delivery.body) + sum(1024 + len(item.event_item) for item in items)
 
 
 def _as_queued(row: RunRow) -> RunRow:

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Literal
 
 import msgspec
@@ -125,10 +125,11 @@ class Inspector:
             return found
         read = b""
         with suppress(NotFound, Unavailable):
-            async for piece in self._store.stream(found.object):
-                read += piece
-                if len(read) >= TEXT_BYTES:
-                    break
+            async with aclosing(self._store.stream(found.object)) as pieces:
+                async for piece in pieces:
+                    read += piece
+                    if len(read) >= TEXT_BYTES:
+                        break
         return msgspec.structs.replace(found, body=read, is_whole=False)
 
 

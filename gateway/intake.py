@@ -7,8 +7,9 @@ import datetime as dt
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -29,8 +30,14 @@ from schemas.schedules import Gate
 from schemas.states import OnPaused, Verdict, VerificationMode
 
 EXPLAINED_ITEMS = 10
+MOST_ITEMS = 10_000  # of one delivery, all written in one statement
+MOST_ITEM_BYTES = 32 << 20  # of all of them: each may repeat what stands around it
 PAUSED = "the schedule is paused"
-_SECRET_NAME = re.compile(r"authorization|cookie|token|secret|signature|password|api[-_]?key|credential")
+_TOO_MANY = f"There are more than {MOST_ITEMS:,} items in it, or they take more than {MOST_ITEM_BYTES >> 20} MiB."
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|token|secret|signature|passw|passphrase|api[-_]?key|credential|^key$"
+    r"|(?<![a-z])(auth|hmac|pwd|sig)(?![a-z])"
+)
 _OUR_TOKEN = re.compile(r"pst_[0-9A-Za-z]{49}|whk_[0-9a-f]{48}")
 _OUR_HOOK = re.compile(r"(/hooks/[^/\s]+/|/api/pipeline_schedules/[^/\s]+/pipeline_runs/|/api/runs/)[^\s/?#]+")
 _ID_NAMES = {"idempotency-key", "i-twilio-idempotency-token"}
@@ -148,15 +155,16 @@ def _judge(
 
 
 def _judge_items(
-    gate: Gate, items: Sequence[Item], incoming: Incoming, judged: Assessment, given: Mapping[str, Any]
+    gate: Gate, items: Iterable[Item], incoming: Incoming, judged: Assessment, given: Mapping[str, Any]
 ) -> Assessment:
     """Judge each item; the delivery is turned away whole when one of them fails, or none is left."""
-    if not items:
-        return _turned_away(judged, Verdict.FILTERED, "no_items", "there is no item in it")
     planned: dict[str | int, PlannedItem] = {}
-    budget = Budget()
+    budget, number, size = Budget(), -1, 0
     for number, item in enumerate(items):
         payload_text = msgspec.json.encode(item.payload)
+        size += len(payload_text)
+        if number == MOST_ITEMS or size > MOST_ITEM_BYTES:
+            return _turned_away(judged, Verdict.REJECTED, "too_many_items", _TOO_MANY)
         part = msgspec.structs.replace(incoming, body=payload_text)
         event_type = item.event_type or judged.facts.event_type
         found = _by_rules(gate, part, item.id or judged.facts.delivery_id, event_type, budget, given=given)
@@ -165,10 +173,13 @@ def _judge_items(
         if found.verdict is Verdict.ACCEPTED:
             item_id = item.id if found.dedupe_key is None else found.dedupe_key
             key = fit_dedupe_key(f"item:{item_id}") if item_id else None
-            planned[key or number] = PlannedItem(variables=found.variables, key=key, payload=payload_text)
+            one = PlannedItem(variables=found.variables, key=key, payload=payload_text)
+            planned.setdefault(key or number, one)
+    if number < 0:
+        return _turned_away(judged, Verdict.FILTERED, "no_items", "there is no item in it")
     if not planned:
         return _turned_away(
-            judged, Verdict.FILTERED, "filter_false", f"The filter is false for all {len(items)} items."
+            judged, Verdict.FILTERED, "filter_false", f"The filter is false for all {number + 1} items."
         )
     runs = tuple(planned.values())
     return msgspec.structs.replace(judged, dedupe_key=_key_of(judged.facts), is_split=True, items=runs)
@@ -290,7 +301,7 @@ def explain(gate: Gate, incoming: Incoming, assessment: Assessment) -> list[Find
     return [
         Finding("token", "it fires this schedule"),
         Finding("size", f"{len(incoming.body)} bytes are within the limit"),
-        Finding("signature", _signature_finding(gate, assessment)),
+        Finding("signature", _signature_finding(gate, incoming, assessment)),
         Finding("payload", f"read as {assessment.kind.value}"),
         Finding("event type", facts.event_type or "none given"),
         *explain_rules(Rules.of(gate), gate.source, incoming, facts),
@@ -313,7 +324,7 @@ def explain_rules(
         subject = Subject(incoming, source=source, event_id=facts.delivery_id, event_type=facts.event_type)
         return rules.explain(subject, is_secret, is_stored=is_stored)
     found: list[Finding] = []
-    for number, item in enumerate(split(incoming)[:EXPLAINED_ITEMS]):
+    for number, item in enumerate(islice(split(incoming), EXPLAINED_ITEMS)):
         part = msgspec.structs.replace(incoming, body=msgspec.json.encode(item.payload))
         event_id, event_type = item.id or facts.delivery_id, item.event_type or facts.event_type
         subject = Subject(part, source=source, event_id=event_id, event_type=event_type)
@@ -322,10 +333,11 @@ def explain_rules(
     return found
 
 
-def _signature_finding(gate: Gate, assessment: Assessment) -> str:
+def _signature_finding(gate: Gate, incoming: Incoming, assessment: Assessment) -> str:
     if assessment.observed:
         return f"let in, as the mode is observe: {assessment.observed}"
-    return f"verified as source {gate.source}" if gate.source_config.secrets else "none is asked for"
+    scheme = discover()[gate.source].scheme(incoming, gate.source_config)
+    return f"verified as source {gate.source}" if scheme else "none is asked for"
 
 
 def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

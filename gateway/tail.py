@@ -89,8 +89,9 @@ class Tail:
         try:
             await self.begin()  # again: who began before may have stopped, unwatched
             now, position = self._cursor, self._backlog.next
-            yield b": watching from %b\n\n" % str(now).encode()
-            async for history in self._history(wanted, after=after or now, until=now):
+            start = after or now  # whoever is cut off before the first event needs a cursor, too
+            yield b": watching\nid: %b\n\n" % str(start).encode()
+            async for history in self._history(wanted, after=start, until=now):
                 yield history
             while not self._draining:
                 if (missed := self._backlog.first - position) > 0:

@@ -11,7 +11,7 @@ import datetime as dt
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +102,7 @@ class ObjectStore:
             found = await (await self._bucket()).get_async(key)
             return bytes(await found.bytes_async())
 
-    async def stream(self, key: str) -> AsyncIterator[bytes]:
+    async def stream(self, key: str) -> AsyncGenerator[bytes]:
         """Read an object piece by piece; raises NotFound or Unavailable, also when it is too late to say so."""
         async with _faults(key):
             found = await (await self._bucket()).get_async(key)

@@ -62,7 +62,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     verify_token: Annotated[str, Meta(max_length=1000)] = ""
     audience: Annotated[str, Meta(max_length=2000)] = ""
     email: Annotated[str, Meta(max_length=320)] = ""
-    jwks_url: Annotated[str, Meta(max_length=2000, pattern="^(https?://|$)")] = ""
+    jwks_url: Annotated[str, Meta(max_length=2000, pattern=r"^(https?://[^@\s]+)?$")] = ""
     certificate_hosts: Annotated[tuple[Host, ...], Meta(max_length=20)] = ()
     topics: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     signature: SignatureConfig | None = None

@@ -1,10 +1,17 @@
-"""G14: a token is shown once, when it is made; after whatever is done with it, nobody finds it anywhere else."""
+"""G14: a token is shown once, when it is made; after whatever is done with it, nobody finds it anywhere else.
 
+What a sender and its schedule share stands in that schedule, and nowhere else either.
+"""
+
+import asyncio
+import base64
 import itertools
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -89,6 +96,139 @@ async def test_the_text_of_a_token_or_link_is_nowhere(
     for canary, (place, text) in itertools.product([*canaries, KEY, *SIGNING_KEYS], places.items()):
         assert canary not in text, f"{canary[:8]}... is in {place}"
         assert canary.encode().hex() not in text, f"{canary[:8]}... is in {place}, as bytes"
+
+
+async def test_what_senders_prove_themselves_with_is_nowhere_but_in_their_schedules(
+    penstock: Penstock, connection: Connection, servers: EmbeddedServers
+) -> None:
+    gateway, runner = await penstock.start()
+    spy = Spy(penstock)
+
+    for sender in SENDERS:
+        await use_sender(spy, sender)
+    await look_at_everything(spy, "1")
+    await replay_everything(spy)
+    shown = [await command(penstock, "sources", "show", sender.source, "--schedule", "1") for sender in SENDERS[:1]]
+
+    async def all_ended() -> bool:
+        return not await connection.fetchval("SELECT count(*) FROM runs WHERE finished_at IS NULL")
+
+    await eventually(all_ended, timeout=20)
+    places = {f"answer: {answer[:200]}": answer for answer in [*spy.answers, *shown]}
+    places |= await tables(connection) | await redis_values(servers.redis_url)
+    assert all(canary in places["table schedules"] for sender in SENDERS for canary in sender.kept)
+    rest = await connection.fetch("SELECT (to_jsonb(s) - 'source_config')::text AS t FROM schedules s")
+    places["table schedules"] = "\n".join(row["t"] for row in rest)
+    for process in (gateway, runner):
+        await process.end()
+        places[f"log of the {process.role}"] = process.log
+    assert "canary" not in "".join(shown)
+    for canary, (place, text) in itertools.product(ever_sent(), places.items()):
+        assert canary not in text, f"{canary} is in {place}"
+        assert canary.encode().hex() not in text, f"{canary} is in {place}, as bytes"
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """A source and its configuration; `{}` in headers and query stands for what the sender proves itself with.
+
+    `kept` are the secrets in the configuration, of which the first is sent.
+    """
+
+    source: str
+    kept: tuple[str, ...]
+    headers: dict[str, str] = {}
+    query: str = ""
+    config: dict[str, object] = {}
+
+    @property
+    def fields(self) -> dict[str, object]:
+        secrets = [text for text in self.kept if text not in self.config.values()]
+        return {"source": self.source, "source_config": {"secrets": secrets} | self.config}
+
+    def proof(self, secret: str) -> dict[str, str]:
+        """Write the headers; of Basic the whole is what is sent."""
+        basic = base64.b64encode(f"user:{secret}".encode()).decode()
+        return {name: value.format(secret, basic=basic) for name, value in self.headers.items()}
+
+
+SENDERS = (
+    Sender("gitlab", ("canary-gitlab-1", "canary-gitlab-2"), {"x-gitlab-token": "{}"}),
+    Sender("telegram", ("canary-telegram",), {"x-telegram-bot-api-secret-token": "{}"}),
+    Sender("cloudevents", ("canary-cloudevents",), query="access_token={}"),
+    Sender("jira", ("canary-jira",), query="secret={}"),
+    Sender("alertmanager", ("canary-alertmanager",), {"authorization": "Basic {basic}"}),
+    Sender("minio", ("canary-minio",), {"authorization": "Bearer {}"}),
+    Sender("eventbridge", ("canary-eventbridge",), {"x-api-key": "{}"}),
+    Sender("meta", ("canary-meta", "canary-verify"), config={"verify_token": "canary-verify"}),
+    Sender("hmac", ("canary-hmac",), {"x-acme-auth": "{}"}, config={"signature": {"header": "X-Acme-Auth"}}),
+)
+
+
+def ever_sent() -> list[str]:
+    """List what was sent, right or wrong, with what Basic makes of it."""
+    secrets = [text for sender in SENDERS for text in (*sender.kept, wrong(sender))]
+    return [*secrets, *(base64.b64encode(f"user:{text}".encode()).decode() for text in secrets)]
+
+
+def wrong(sender: Sender) -> str:
+    """Make a secret that is not this sender's, but could be one of somebody else."""
+    return f"canary-of-another-{sender.source}"
+
+
+async def use_sender(spy: Spy, sender: Sender) -> None:
+    """Deliver with the right and with a wrong secret, let rules read it, and look at all that is told of it."""
+    created = await spy.ask("POST", "/v1/schedules", json={"pipeline_id": "quick", "name": "x"} | sender.fields)
+    schedule = f"/v1/schedules/{created.json()['id']}"
+    url = (await spy.shown_once(f"{schedule}/tokens"))["url"]
+    statuses = {}
+    for secret in (sender.kept[0], wrong(sender)):
+        hook, headers = f"{url}?{sender.query.format(secret)}", sender.proof(secret)
+        statuses[secret] = await spy.deliver(hook, b'{"a": 1}', **headers)
+        await spy.deliver(hook + "&dry_run=1", b'{"a": 2}', **headers)
+        await spy.deliver(hook, b"{", content_type="application/json", **headers)
+        await spy.ask("GET", f"{url}?hub.mode=subscribe&hub.verify_token={sender.kept[-1]}&hub.challenge=1")
+    proves_by_repeating = sender.source not in ("meta", "hmac")
+    assert list(statuses.values()) == [202 if proves_by_repeating else 401, 401], sender
+
+    for name in sender.headers:
+        header = f"headers[{name!r}]"
+        rules = {"filter": f"{header} != '' && query.size() < 9", "mapping": {"n": f"{{'a': 1}}[{header}]"}}
+        assert (await spy.ask("PATCH", schedule, json=rules)).status_code == 200
+        await spy.deliver(f"{url}?dry_run=1", b"{}", **sender.proof(sender.kept[0]))
+        told = await spy.deliver(url, b"{}", **sender.proof(sender.kept[0]))
+        assert told == (200 if proves_by_repeating else 401)
+    observe = sender.fields["source_config"] | {"mode": "observe", "secrets": ["***"]}
+    assert (await spy.ask("PATCH", schedule, json={"source_config": observe})).status_code == 200
+    await spy.deliver(f"{url}?{sender.query.format(wrong(sender))}", b'{"a": 3}', **sender.proof(wrong(sender)))
+    await spy.ask("PATCH", schedule, json={"source_config": {"secrets": [sender.kept[0]], "unknown": sender.kept[0]}})
+    await spy.ask("PATCH", schedule, json={"source_config": sender.fields["source_config"]})
+    await spy.ask("GET", "/v1/audit")
+
+
+async def replay_everything(spy: Spy) -> None:
+    """Explain each event, and replay it in every way."""
+    for event in (await spy.ask("GET", "/v1/events?limit=200")).json()["items"]:
+        path = f"/v1/events/{event['id']}"
+        assert (await spy.ask("GET", f"{path}/explain")).status_code == 200
+        for asked in ({"dry_run": True, "mode": "today"}, {"dry_run": True}, {"mode": "today"}, {}):
+            assert (await spy.ask("POST", f"{path}/replay", json=asked)).status_code in (200, 202, 409)
+    many = {"filter": {"created_after": "1970-01-01T00:00:00Z"}, "rate_per_s": 1000}
+    assert (await spy.ask("POST", "/v1/events/replay", json=many | {"dry_run": True})).status_code == 200
+    assert (await spy.ask("POST", "/v1/events/replay", json=many)).status_code == 202
+    await spy.ask("GET", "/v1/replays")
+
+
+async def command(penstock: Penstock, *words: str) -> str:
+    """Run a client command with the admin key, and return all that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "gateway", *words),
+        env=penstock.environ | {"PENSTOCK_URL": penstock.url, "PENSTOCK_API_KEY": KEY},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0, printed
+    return printed.decode()
 
 
 async def use_tokens(spy: Spy, hook: str, schedule: str) -> list[str]:

@@ -5,15 +5,15 @@ Only the standard library speaks HTTP here: a larger HTTP library takes longer t
 
 import http.client
 import json
-import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import msgspec
 
+from gateway.cli.event_stream import EventParser, ServerSentEvent
 from gateway.cli.output import clean
 from schemas.errors import (
     Conflict,
@@ -36,7 +36,6 @@ RECONNECTS = 8
 LONGEST_PAUSE_S = 10.0
 PAGE_SIZE = 200
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 _HTTP_FAILURES = (OSError, http.client.HTTPException)
 T = TypeVar("T")
 
@@ -51,14 +50,6 @@ class RunFailed(PenstockError):
     """The run that was waited for did not succeed."""
 
     code = "run_failed"
-
-
-class ServerSentEvent(msgspec.Struct, frozen=True):
-    """One event of a stream; `id` is the last id that was seen, for `Last-Event-ID`."""
-
-    event: str
-    id: str | None
-    data: str
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -146,31 +137,54 @@ class Client:
         return self._exchange("POST", url, body, dict(headers))
 
     def stream(
-        self, path: str, *, last_event_id: str | None = None, deadline: float | None = None
-    ) -> Iterator[ServerSentEvent]:
+        self,
+        path: str,
+        *,
+        last_event_id: str | None = None,
+        deadline: float | None = None,
+        cut: Callable[[str], None] | None = None,
+    ) -> Generator[ServerSentEvent]:
         """Yield the events of a stream up to and including `end`; after a cut, go on behind the last one seen.
 
-        `deadline` is a time of `time.monotonic()`. Raises WaitTimeout when it passes, Unavailable when the stream
-        cannot be opened at first, or not again after several attempts with growing pauses.
+        `deadline` is a time of `time.monotonic()`; `cut` is told why, once for each time that nobody answers. Raises
+        WaitTimeout when the deadline passes, Unavailable when the stream cannot be opened at first, or not again after
+        several attempts with growing pauses.
         """
-        parser, failures, was_open = EventParser(last_event_id), 0, False
+        parser, failures, why = EventParser(last_event_id), 0, ""
         while True:
+            opened = None
             try:
-                for event in self._receive(path, parser, deadline):
-                    was_open, failures = True, 0
-                    yield event
-                    if event.event == "end":
-                        return
-            except Unavailable:
-                if not was_open:
+                for chunk in self._receive(path, parser, deadline):
+                    opened = opened or time.monotonic()
+                    for event in parser.feed(chunk):
+                        failures, why = 0, ""
+                        yield event
+                        if event.event == "end":
+                            return
+            except Unavailable as error:
+                if not parser.has_begun:
                     raise
+                if cut is not None and not why:
+                    cut(why := error.message.splitlines()[0])
+            if opened and time.monotonic() - opened > LONGEST_PAUSE_S:  # it was quiet, but it was there
+                failures, why = 0, ""
             failures += 1
             if failures > RECONNECTS:
                 raise Unavailable(f"The event stream of {self.origin} broke off and did not come back.")
             pause = min(parser.retry_s * 2 ** (failures - 1), LONGEST_PAUSE_S)
             time.sleep(min(pause, _time_left(deadline)))
 
-    def _receive(self, path: str, parser: "EventParser", deadline: float | None) -> Iterator[ServerSentEvent]:
+    def position(self, path: str) -> str:
+        """Ask where a stream of many stands: what it has not told yet comes behind this id. Raises Unavailable."""
+        parser = EventParser()
+        with closing(self._receive(path, parser, deadline=None)) as chunks:
+            for chunk in chunks:
+                list(parser.feed(chunk))
+                if parser.last_event_id is not None:
+                    return parser.last_event_id
+        raise Unavailable(f"{self.origin} does not say where its event stream begins.")
+
+    def _receive(self, path: str, parser: EventParser, deadline: float | None) -> Generator[bytes]:
         url = self.url + path
         headers = self._headers() | {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         if parser.last_event_id is not None:
@@ -184,7 +198,7 @@ class Client:
                     if response.status != 200:
                         raise self.problem(Answer(response.status, dict(response.headers), response.read()))
                     while chunk := response.read1(65_536):
-                        yield from parser.feed(chunk)
+                        yield chunk
                         socket.settimeout(min(SILENCE_S, _time_left(deadline)))
             except _HTTP_FAILURES as error:
                 _time_left(deadline)
@@ -238,58 +252,6 @@ class Client:
             f"{self.origin} answered {answer.status}, but not as a Penstock gateway does.{hint}\n"
             "Check --url and PENSTOCK_URL, and that no other server listens there."
         )
-
-
-class EventParser:
-    """Takes the bytes of an event stream as they arrive, gives the events (HTML Living Standard, section 9.2)."""
-
-    def __init__(self, last_event_id: str | None = None) -> None:
-        self.last_event_id = last_event_id
-        self.retry_s = 1.0
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what a broken connection left unfinished; the last id and the pause stay."""
-        self._rest = b""
-        self._is_first_line = True
-        self._ends_with_return = False
-        self._id = self.last_event_id
-        self._event = ""
-        self._data: list[str] = []
-
-    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """Yield the events that `chunk` completes."""
-        if self._ends_with_return and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-        self._ends_with_return = chunk.endswith(b"\r")
-        *lines, self._rest = _LINE_END.split(self._rest + chunk)
-        for line in lines:
-            event = self._take(line.decode(errors="replace"))
-            if event is not None:
-                yield event
-
-    def _take(self, line: str) -> ServerSentEvent | None:
-        if self._is_first_line:
-            self._is_first_line, line = False, line.removeprefix("\ufeff")
-        if not line:
-            return self._dispatch()
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "event":
-            self._event = value
-        elif name == "data":
-            self._data.append(value)
-        elif name == "id" and "\0" not in value:
-            self._id = value
-        elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry_s = int(value[:9]) / 1000
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        self.last_event_id = self._id  # only now: an event cut off in the middle must be sent again
-        event, data = self._event or "message", self._data
-        self._event, self._data = "", []
-        return ServerSentEvent(event, self.last_event_id, "\n".join(data)) if data else None
 
 
 def path(*segments: str) -> str:

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.client import Client, ServerSentEvent, path, read, read_error
+from gateway.cli.client import Client, path, read, read_error
+from gateway.cli.event_stream import ServerSentEvent
 from gateway.cli.logs import StreamedLine, label
 from gateway.cli.output import STATE_STYLES, between, clean, duration, moment, show_fields
 from gateway.cli.runs import blocks_in_order

@@ -3,12 +3,13 @@
 import datetime as dt
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 
 import msgspec
 import rich_click as click
 
-from gateway.cli.client import LONGEST_PAUSE_S, PAGE_SIZE, Client, path, read
+from gateway.cli.client import LONGEST_PAUSE_S, PAGE_SIZE, RECONNECTS, Client, path, read
 from gateway.cli.event_lists import filtered, row
 from gateway.cli.options import Session, connected
 from gateway.cli.output import STATE_STYLES, Format, Output, clean
@@ -16,9 +17,22 @@ from schemas.errors import Unavailable
 from schemas.events import ListedEvent
 from schemas.ids import moment_of
 
-POLL_S = 1.0
-OVERLAP_S = 15.0
-TRIES = 30
+_STREAM = path("stream") + "?topics=events"
+_TOLD_ALIKE = ("source", "verdict", "reason_code", "event_type")
+
+
+class ToldEvent(msgspec.Struct, frozen=True):
+    """The data of an `event` of the stream, as far as it is a filter, too."""
+
+    event_id: uuid.UUID
+    source: str
+    verdict: str
+    reason_code: str | None = None
+    event_type: str | None = None
+
+    def may_match(self, which: Mapping[str, str]) -> bool:
+        """Say whether the list has to be asked, which alone knows bodies, and how keys and schedules may be spelled."""
+        return all(which.get(name) in (None, getattr(self, name)) for name in _TOLD_ALIKE)
 
 
 @click.command()
@@ -37,84 +51,54 @@ def tail(session: Session, *, which: dict[str, str], last: int) -> None:
     if which.keys() & {"created_after", "created_before"}:
         raise click.UsageError("What comes has no --since and --until; --last begins with some of before.")
     output = session.output
-    items = _watch(Newcomers(session.client, which), output, last=last)
+    start = session.client.position(_STREAM)
+    newest = list(session.client.pages(path("events"), query=which, limit=last))[::-1]
     output.note("Waiting for events; Ctrl-C ends it.")
+    items = watch(session.client, which, start=start, newest=newest, note=output.note)
     if output.form is Format.TABLE:
         _print_lines(output, items)
     else:
         output.flow(items, lambda item: row(item, output))
 
 
-class Newcomers:
-    """Finds the events that were not there before, each once.
+def watch(
+    client: Client, which: Mapping[str, str], *, start: str, newest: list[msgspec.Raw], note: Callable[[str], None]
+) -> Iterator[msgspec.Raw]:
+    """Yield `newest`, then for ever each event behind the cursor `start` that matches and is not among these.
 
-    Events are committed a little later than they get their ids, and not in the order of these. So each look goes back
-    OVERLAP behind the gateway's present, and knows what was there. Only what is committed even later is missed. The
-    present is read from the time in the newest id, and goes on by our own clock.
+    The stream says what there is, in the order of commits, and the list whether it matches. Where we read too slowly
+    the stream leaves something out, and is read again from the last event that we had. Raises Unavailable when the
+    gateway stays away.
     """
+    yield from newest
+    shown = {read(item, ListedEvent).id for item in newest}
 
-    def __init__(self, client: Client, which: Mapping[str, str]) -> None:
-        self._client = client
-        self._which = which
-        self._ahead_s: float | None = None  # how far the gateway's clock is ahead of our monotonic one, at least
-        self._seen: dict[uuid.UUID, float] = {}
-        self.look()
+    def cut(why: str) -> None:
+        note(f"{why} Trying again.")
 
-    def newest(self, count: int) -> list[msgspec.Raw]:
-        """Return the newest events of before, oldest first."""
-        items = list(self._client.pages(path("events"), query=self._which, limit=count))
-        self._remember(read(item, ListedEvent).id for item in items)
-        return items[::-1]
-
-    def look(self) -> list[msgspec.Raw]:
-        """Return what came since the last look, oldest first."""
-        if self._ahead_s is None:
-            newest = self._client.pages(path("events"), query={}, limit=1)
-            self._follow_clock(read(item, ListedEvent).id for item in newest)
-        items = {
-            read(item, ListedEvent).id: item
-            for item in self._client.pages(path("events"), query=self._query(), limit=None)
-        }
-        new = [found for found in items if found not in self._seen]
-        self._remember(new)
-        return [items[found] for found in reversed(new)]
-
-    def _query(self) -> dict[str, str]:
-        if self._ahead_s is None:
-            return dict(self._which)
-        since = dt.datetime.fromtimestamp(self._since(), dt.UTC).isoformat()
-        return {**self._which, "created_after": since}
-
-    def _since(self) -> float:
-        return time.monotonic() + (self._ahead_s or 0) - OVERLAP_S
-
-    def _remember(self, found: Iterable[uuid.UUID]) -> None:
-        self._seen |= {event_id: moment_of(event_id).timestamp() for event_id in found}
-        self._follow_clock(self._seen)
-        since = self._since()
-        self._seen = {event_id: at for event_id, at in self._seen.items() if at >= since - 1}
-
-    def _follow_clock(self, found: Iterable[uuid.UUID]) -> None:
-        ahead = [moment_of(event_id).timestamp() - time.monotonic() for event_id in found]
-        known = [] if self._ahead_s is None else [self._ahead_s]
-        self._ahead_s = max(ahead + known, default=None)
-
-
-def _watch(newcomers: Newcomers, output: Output, *, last: int) -> Iterator[msgspec.Raw]:
-    """Yield what is new, for ever; raises Unavailable when the gateway stays away."""
-    yield from newcomers.newest(last) if last else ()
-    failures = 0
     while True:
+        with closing(client.stream(_STREAM, last_event_id=start, cut=cut)) as stream:
+            for told in stream:
+                if told.event == "gap":
+                    break
+                start = told.id or start
+                event = read(told.data.encode(), ToldEvent) if told.event == "event" else None
+                if event and event.event_id not in shown and event.may_match(which):
+                    yield from _find(client, which, event.event_id)
+
+
+def _find(client: Client, which: Mapping[str, str], event_id: uuid.UUID) -> list[msgspec.Raw]:
+    """Ask the list for one event, which it gives if that matches; while nobody answers try again, as streams do."""
+    moment = moment_of(event_id)
+    after = moment + dt.timedelta(milliseconds=1)
+    around = {"created_after": moment.isoformat(), "created_before": after.isoformat()}
+    for failures in range(RECONNECTS):
         try:
-            yield from newcomers.look()
-            failures = 0
-        except Unavailable as error:
-            failures += 1
-            if failures == 1:
-                output.note(f"{error.message.splitlines()[0]} Trying again.")
-            if failures > TRIES:
-                raise
-        time.sleep(min(POLL_S * max(1, failures), LONGEST_PAUSE_S))
+            items = client.pages(path("events"), query={**which, **around}, limit=None)
+            return [item for item in items if read(item, ListedEvent).id == event_id]
+        except Unavailable:
+            time.sleep(min(2**failures, LONGEST_PAUSE_S))
+    raise Unavailable(f"{client.origin} streams events, but does not list them.")
 
 
 def _print_lines(output: Output, items: Iterator[msgspec.Raw]) -> None:

@@ -101,7 +101,7 @@ def _spellings(url: str) -> list[str]:
     if not found:
         return [url]
     scheme, host, rest = found["scheme"], found["host"], found["rest"]
-    without, default = f"{scheme}://{host}{rest}", f"{scheme}://{host}:{_PORTS[scheme]}{rest}"
+    without, default = f"{scheme}://{host}{rest}", f"{scheme}://{host}:{_PORTS[scheme.lower()]}{rest}"
     return list(dict.fromkeys((url, without, default)))
 
 

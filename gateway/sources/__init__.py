@@ -7,7 +7,7 @@ it sent. No I/O, no clock but `incoming.now`. It also needs a folder of captured
 import datetime as dt
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 import msgspec
@@ -18,6 +18,9 @@ from schemas.errors import BadSignature, Invalid
 from schemas.schedules import SourceConfig
 
 __all__ = ["Facts", "Handshake", "Incoming", "Item", "Reply", "Sample", "Source", "discover", "find"]
+
+
+LONGEST_EVENT_TYPE = 250  # what is longer is cut: every list and every watcher gets it
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +91,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     is_optional: bool = False
     takes: tuple[str, ...] = ()
     read: Callable[[Incoming], Facts]
-    split: Callable[[Incoming], Sequence[Item]] | None = None
+    split: Callable[[Incoming], Iterable[Item]] | None = None
     greet: Callable[[Incoming, SourceConfig], Reply | Incoming | None] | None = None
     check: Callable[[SourceConfig], None] | None = None
     setup: str = ""
@@ -124,15 +127,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     def facts(self, incoming: Incoming, config: SourceConfig) -> Facts:
         """Read a verified request; where the configuration names headers of its event type and its id, these count."""
         facts, named = self.read(incoming), config.signature
-        if named is None:
-            return facts
-        event_type = incoming.headers.get((named.event_type_header or "").lower())
-        delivery_id = incoming.headers.get((named.id_header or "").lower())
-        return msgspec.structs.replace(
-            facts,
-            event_type=event_type or facts.event_type,
-            delivery_id=f"{self.name}:{delivery_id}" if delivery_id else facts.delivery_id,
-        )
+        event_type, delivery_id = facts.event_type, facts.delivery_id
+        if named is not None:
+            event_type = incoming.headers.get((named.event_type_header or "").lower()) or event_type
+            own_id = incoming.headers.get((named.id_header or "").lower())
+            delivery_id = f"{self.name}:{own_id}" if own_id else delivery_id
+        short = event_type and event_type[:LONGEST_EVENT_TYPE]
+        return msgspec.structs.replace(facts, event_type=short, delivery_id=delivery_id)
 
     def sign(self, incoming: Incoming, config: SourceConfig) -> Incoming:
         """Make of an unsigned request what the sender would have sent; raises Invalid where nobody else can."""

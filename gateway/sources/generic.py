@@ -1,5 +1,7 @@
 """Any system that can POST: the token is the proof."""
 
+from collections.abc import Iterator
+
 from gateway import delivery_ids
 from gateway.sources import Facts, Incoming, Item, Sample, Source
 
@@ -10,9 +12,9 @@ def _read(incoming: Incoming) -> Facts:
     )
 
 
-def _split(incoming: Incoming) -> list[Item]:
+def _split(incoming: Incoming) -> Iterator[Item]:
     document = incoming.document
-    return [Item(payload=element) for element in (document if isinstance(document, list) else [document])]
+    return (Item(payload=element) for element in (document if isinstance(document, list) else [document]))
 
 
 source = Source(

@@ -4,6 +4,7 @@ Meta gives a delivery no id, but each entry has its time: the same bytes are the
 """
 
 import hmac
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -20,13 +21,13 @@ def _read(incoming: Incoming) -> Facts:
     return Facts(event_type=incoming.at("object"), delivery_id=delivery_ids.of_body("meta", incoming.body))
 
 
-def _split(incoming: Incoming) -> list[Item]:
+def _split(incoming: Incoming) -> Iterator[Item]:
     """Give each entry the shape of a delivery with this one alone, so that a pipeline reads both alike."""
     document = incoming.document
     entries = document.get("entry") if isinstance(document, dict) else None
     event_type = text_at(document, "object")
     alone = ({**document, "entry": [entry]} for entry in (entries if isinstance(entries, list) else ()))
-    return [Item(payload=one, id=_identify(one), event_type=event_type) for one in alone]
+    return (Item(payload=one, id=_identify(one), event_type=event_type) for one in alone)
 
 
 def _identify(entry: Any) -> str | None:

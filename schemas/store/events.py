@@ -75,10 +75,10 @@ async def _ingest_items(db: Db, delivery: Delivery, items: Sequence[PlannedRun])
 
 async def get(db: Db, event_id: uuid.UUID) -> Event:
     """Read one event; raises NotFound."""
-    row = await db.fetchrow(SQL["get"], event_id)
-    if row is None:
+    found = await of_ids(db, [event_id])
+    if not found:
         raise NotFound(f"There is no event {event_id}.")
-    return msgspec.convert(row, Event)
+    return found[0]
 
 
 async def explained(db: Db, event_id: uuid.UUID) -> ExplainedEvent:

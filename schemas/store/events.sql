@@ -76,26 +76,35 @@ ORDER BY input.position
 
 -- name: ingest_items
 -- Write one delivery that is split, with a run for each item that did not come before, be it in another delivery. An item
--- is unique by a key of its own, if it has one. All of it happens or nothing, and a second try changes nothing.
+-- is unique by a key of its own, if it has one; those of a duplicate claim none, for they become no runs. All of it happens
+-- or nothing, and a second try changes nothing.
 WITH item AS MATERIALIZED (
     SELECT * FROM unnest($22::uuid[], $23::integer[], $24::text[], $25::json[], $26::bytea[])
         AS t (run_id, item, dedupe_key, variables, event_item)
-), key AS (
-    SELECT $8::text AS dedupe_key, $15::bytea AS sha256
-    UNION ALL
-    SELECT dedupe_key, sha256(event_item) FROM item
-), won AS (
+), first AS (
     INSERT INTO event_keys (schedule_id, dedupe_key, event_id, sha256)
-    SELECT $2::uuid, dedupe_key, $1::uuid, sha256 FROM key WHERE dedupe_key IS NOT NULL ORDER BY dedupe_key
+    SELECT $2::uuid, $8::text, $1::uuid, $15::bytea WHERE $8 IS NOT NULL
     ON CONFLICT (schedule_id, dedupe_key) DO UPDATE SET
         deliveries = event_keys.deliveries + CASE WHEN event_keys.event_id = excluded.event_id THEN 0 ELSE 1 END,
         conflicts = event_keys.conflicts + CASE WHEN event_keys.sha256 <> excluded.sha256 THEN 1 ELSE 0 END,
         last_delivery_at = clock_timestamp()
-    RETURNING dedupe_key, event_id, sha256, deliveries
-), first AS (
-    SELECT event_id, event_id <> $1 AS is_other, sha256 <> $15 AS differs, deliveries FROM won WHERE dedupe_key = $8
+    RETURNING event_id, event_id <> $1 AS is_other, sha256 <> $15 AS differs, deliveries
+), came AS (
+    SELECT * FROM first
     UNION ALL
     SELECT $1, false, false, 1 WHERE $8 IS NULL
+), won AS (
+    INSERT INTO event_keys (schedule_id, dedupe_key, event_id, sha256)
+    SELECT $2, i.dedupe_key, $1, sha256(i.event_item)
+    FROM came
+    CROSS JOIN item i
+    WHERE NOT came.is_other AND i.dedupe_key IS NOT NULL
+    ORDER BY i.dedupe_key
+    ON CONFLICT (schedule_id, dedupe_key) DO UPDATE SET
+        deliveries = event_keys.deliveries + CASE WHEN event_keys.event_id = excluded.event_id THEN 0 ELSE 1 END,
+        conflicts = event_keys.conflicts + CASE WHEN event_keys.sha256 <> excluded.sha256 THEN 1 ELSE 0 END,
+        last_delivery_at = clock_timestamp()
+    RETURNING dedupe_key, event_id
 ), new_event AS (
     INSERT INTO events (id, schedule_id, source, verdict, reason_code, reason, event_type, dedupe_key, content_type, kind,
                         headers, query, body, size, sha256, timings, observed, rules_id, object, duplicate_of)
@@ -105,16 +114,16 @@ WITH item AS MATERIALIZED (
                 ELSE 'it came before' END,
            $7, $8, $9, $10, $11, $12, CASE WHEN is_other AND NOT differs THEN '' ELSE $13::bytea END, $14,
            $15, $16, $17, $18, CASE WHEN is_other AND NOT differs THEN NULL ELSE $19 END, nullif(event_id, $1)
-    FROM first
+    FROM came
     WHERE NOT is_other OR deliveries <= $27
     ON CONFLICT (id) DO NOTHING
 ), new_runs AS (
     INSERT INTO runs (id, pipeline_id, schedule_id, event_id, item, event_item, variables, origin, queue)
     SELECT i.run_id, $20, $2, $1, i.item, i.event_item, i.variables, 'event', $21
-    FROM first
+    FROM came
     CROSS JOIN item i
     LEFT JOIN won w ON w.dedupe_key = i.dedupe_key
-    WHERE NOT first.is_other AND coalesce(w.event_id, $1) = $1
+    WHERE NOT came.is_other AND coalesce(w.event_id, $1) = $1
     ORDER BY i.item
     ON CONFLICT (id) DO NOTHING
     RETURNING id, number
@@ -125,16 +134,7 @@ WITH item AS MATERIALIZED (
 )
 SELECT event_id, is_other AS is_duplicate, differs, (SELECT array_agg(id ORDER BY id) FROM new_runs) AS run_ids,
        (SELECT array_agg(number ORDER BY id) FROM new_runs) AS numbers
-FROM first
-
--- name: get -> Event
--- One event without its body.
-SELECT e.id, e.schedule_id, e.source, e.verdict, e.reason_code, e.reason, e.event_type, e.dedupe_key, e.content_type, e.kind,
-       e.size, encode(e.sha256, 'hex') AS sha256, coalesce(k.deliveries, 1) AS deliveries, coalesce(k.conflicts, 0) AS conflicts,
-       e.headers, e.query, e.timings, e.observed, e.rules_id, e.duplicate_of, e.received_at
-FROM events e
-LEFT JOIN event_keys k ON k.schedule_id = e.schedule_id AND k.dedupe_key = e.dedupe_key AND k.event_id = e.id
-WHERE e.id = $1
+FROM came
 
 -- name: explained -> ExplainedEvent
 -- One event with all that judged it: its bytes, of a duplicate with the same body those of the first, and its rules.

@@ -1,13 +1,33 @@
-"""Deliveries as expressions see them, without a gateway around."""
+"""Deliveries as expressions see them, without a gateway around, and a schedule that takes any."""
 
 import json
+import uuid
 from typing import Any
+
+import msgspec
 
 from gateway.expressions import Subject
 from gateway.incoming import Incoming
+from schemas.schedules import Gate, SourceConfig
+from schemas.states import OnPaused
 
 SECRET = "s3cret"
 HEADERS = {"content-type": "application/json", "x-github-event": "push", "authorization": SECRET}
+GATE = Gate(
+    hash=b"",
+    token_id=uuid.uuid4(),
+    expires_at=None,
+    schedule_id=uuid.uuid4(),
+    number=7,
+    pipeline_id="quick",
+    source="generic",
+    source_config=SourceConfig(),
+    variables=msgspec.Raw(b'{"region":"eu"}'),
+    body_limit=None,
+    is_paused=False,
+    on_paused=OnPaused.QUEUE,
+    queue="default",
+)
 
 
 def subject(body: Any = None, *, raw: bytes | None = None, **fields: Any) -> Subject:

@@ -1,7 +1,6 @@
 """What a delivery is, decided from its bytes alone."""
 
 import json
-import uuid
 
 import msgspec
 import pytest
@@ -13,24 +12,10 @@ from gateway.sources import Incoming
 from schemas.errors import BadSignature, Malformed
 from schemas.payload import Kind
 from schemas.schedules import Gate, SourceConfig
-from schemas.states import OnPaused, Verdict
+from schemas.states import OnPaused, Verdict, VerificationMode
 from tests.captured_requests import SOURCES, read_config, read_request
+from tests.gateway.deliveries import GATE
 
-GATE = Gate(
-    hash=b"",
-    token_id=uuid.uuid4(),
-    expires_at=None,
-    schedule_id=uuid.uuid4(),
-    number=7,
-    pipeline_id="quick",
-    source="generic",
-    source_config=SourceConfig(),
-    variables=msgspec.Raw(b'{"region":"eu"}'),
-    body_limit=None,
-    is_paused=False,
-    on_paused=OnPaused.QUEUE,
-    queue="default",
-)
 JSON = Incoming({"content-type": "application/json", "idempotency-key": "a"}, b"{}")
 
 
@@ -191,11 +176,11 @@ def test_rules_see_each_item_of_a_delivery_that_is_split() -> None:
     ]
 
 
-def test_items_with_the_same_key_are_one() -> None:
+def test_of_items_with_the_same_key_the_first_counts() -> None:
     assessment = intake.assess(gate(split=True, dedupe="body.id"), ITEMS)
 
     assert [(key, payload) for _, key, payload in items_of(assessment)] == [
-        ("item:x", b'{"n":3,"id":"x"}'),
+        ("item:x", b'{"n":1,"id":"x"}'),
         ("item:y", b'{"n":2,"id":"y"}'),
     ]
 
@@ -219,6 +204,47 @@ def test_a_split_delivery_is_turned_away_whole(
 
     assert (assessment.verdict, assessment.reason_code, assessment.reason) == (verdict, code, reason)
     assert (assessment.items, assessment.dedupe_key) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        ("generic", b"[" + b"0," * intake.MOST_ITEMS + b"0]"),
+        ("generic", b'["' + b"x" * 9_000_000 + b'",' * 1 + b",".join([b'"' + b"y" * 9_000_000 + b'"'] * 3) + b"]"),
+        ("meta", b'{"object":"page","more":"' + b"x" * 100_000 + b'","entry":[' + b"0," * 400 + b"0]}"),
+    ],
+    ids=["too many", "too large", "large by what stands around them"],
+)
+def test_a_delivery_of_more_items_than_can_be_written_is_rejected(source: str, body: bytes) -> None:
+    observing = SourceConfig(mode=VerificationMode.OBSERVE)
+
+    assessment = intake.assess(gate(source=source, source_config=observing, split=True), Incoming({}, body))
+
+    assert (assessment.verdict, assessment.reason_code) == (Verdict.REJECTED, "too_many_items")
+    assert (assessment.items, assessment.dedupe_key) == ((), None)
+
+
+def test_as_many_items_as_are_allowed_are_planned() -> None:
+    body = b"[" + b"0," * (intake.MOST_ITEMS - 1) + b"0]"
+
+    assert len(intake.assess(gate(split=True), Incoming({}, body)).items) == intake.MOST_ITEMS
+
+
+def test_an_event_type_that_is_longer_than_any_is_cut() -> None:
+    stripe = gate(source="stripe", source_config=SourceConfig(mode=VerificationMode.OBSERVE))
+
+    assessment = intake.assess(stripe, Incoming({}, b'{"type": "' + b"x" * 100_000 + b'"}'))
+
+    assert assessment.facts.event_type == "x" * 250
+
+
+def test_an_explanation_says_that_a_proof_without_secrets_was_verified() -> None:
+    request = read_request(SOURCES / "discord" / "authorized.http")
+    discord = gate(source="discord", source_config=read_config("discord"))
+
+    steps = {step.step: step.finding for step in intake.explain(discord, request, intake.assess(discord, request))}
+
+    assert steps["signature"] == "verified as source discord"
 
 
 def test_an_explanation_goes_over_the_items() -> None:

@@ -356,6 +356,10 @@ def test_twilio_may_sign_the_url_with_its_default_port_or_without(called: str, s
 def test_twilio_may_leave_out_a_port_that_we_were_called_by() -> None:
     assert twilio("http://a.example:8787/x", b"", "http://a.example/x") is None
     assert twilio("http://a.example:8787/x", b"", "http://a.example:8787/x") is None
+
+
+def test_a_public_url_may_be_written_in_capitals() -> None:
+    assert twilio("HTTPS://a.example/x", b"", "HTTPS://a.example:443/x") is None
     assert twilio("http://a.example/x", b"", "http://a.example:80/x") is None
     assert twilio("http://a.example/x", b"", "http://a.example:443/x") is not None
     assert twilio("https://b.example/x", b"", "https://a.example/x") is not None

@@ -231,6 +231,22 @@ async def test_a_delivery_that_is_split_becomes_one_run_per_item_and_only_once(s
     assert (ignored.status_code, ignored.json()["reason"]) == (200, "there is no item in it")
 
 
+async def test_items_of_a_duplicate_are_not_taken_for_items_that_ran(shared: Penstock) -> None:
+    hook = await shared.hook("quick", split=True, dedupe="string(body.id)")
+    old, new = b'[{"id": 1}]', b'[{"id": 1}, {"id": 2}]'
+    await shared.deliver(hook, old, idempotency_key="k")
+
+    duplicate = await shared.deliver(hook, new, idempotency_key="k")
+    corrected = await shared.deliver(hook, new, idempotency_key="other")
+    again = await shared.deliver(hook, new, idempotency_key="another")
+
+    assert (duplicate.status_code, duplicate.json()["status"]) == (200, "duplicate")
+    assert (corrected.status_code, len(corrected.json()["runs"])) == (202, 1)
+    run = await shared.ended(corrected.json()["runs"][0]["id"])
+    assert run["event_variables"] == {"id": 2}
+    assert (again.json()["status"], again.json()["reason"]) == ("ignored", "all its items came before")
+
+
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_a_body_up_to_its_limit_is_taken_and_not_one_byte_more(is_chunked: bool, shared: Penstock) -> None:
     hooks = {MIB: await shared.hook("quick"), 1_000: await shared.hook("quick", body_limit=1_000)}
@@ -276,8 +292,9 @@ async def test_a_dry_run_explains_and_writes_nothing(shared: Penstock) -> None:
             {"step": "verdict", "finding": "would become a run of quick, unless it came before"},
         ],
     }
-    assert await events_of(shared, hook) == []
+    assert (await shared.deliver(hook + "?dry_run=1", b"x" * (MIB + 1))).status_code == 413
     assert (await shared.deliver(hook + "?dry_run=0")).status_code == 202
+    assert len(await events_of(shared, hook)) == 1
 
 
 async def test_a_paused_schedule_that_rejects_says_so_and_takes_the_same_delivery_later(shared: Penstock) -> None:

@@ -240,6 +240,8 @@ async def test_a_schedule_is_created_read_changed_and_ended(shared: Penstock) ->
         ({"source": "github"}, "/source_config/secrets"),
         ({"source_config": {"secrets": [""]}}, "/source_config/secrets/0"),
         ({"source_config": {"secret": "a"}}, "/source_config"),
+        ({"source_config": {"jwks_url": "https://ada:s3cret@example.com/keys"}}, "/source_config/jwks_url"),
+        ({"source_config": {"jwks_url": "file:///etc/passwd"}}, "/source_config/jwks_url"),
         ({"on_paused": "sleep"}, "/on_paused"),
         ({"max_active_runs": 0}, "/max_active_runs"),
         ({"body_limit": 26214401}, "/body_limit"),

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.client import Client, EventParser, ServerSentEvent, WaitTimeout, path
+from gateway.cli.client import Client, WaitTimeout, path
+from gateway.cli.event_stream import EventParser, ServerSentEvent
 from schemas.errors import (
     Conflict,
     Forbidden,
@@ -222,6 +223,30 @@ def test_a_stream_that_never_comes_back_is_given_up(server: CannedGateway, clien
     server.refuses("GET", "/v1/s", 503, detail="Gone.")
     with pytest.raises(Unavailable, match="did not come back"):
         list(client.stream("/v1/s"))
+
+
+def test_a_stream_that_was_cut_before_its_first_event_goes_on_from_where_it_began(
+    server: CannedGateway, client: Client
+) -> None:
+    server.streams("/v1/s", "retry: 1\n: watching\nid: 7-a-0\n\n")
+    server.refuses("GET", "/v1/s", 503, detail="Draining.")
+    server.refuses("GET", "/v1/s", 503, detail="Still draining.")
+    server.streams("/v1/s", sse("end", None))
+    told: list[str] = []
+
+    list(client.stream("/v1/s", cut=told.append))
+
+    assert [asked.headers.get("last-event-id") for asked in server.asked] == [None, *["7-a-0"] * 3]
+    assert told == ["Draining."]
+
+
+def test_where_a_stream_stands_is_its_first_id(server: CannedGateway, client: Client) -> None:
+    server.streams("/v1/s", ": watching\nid: 7-a-0\n\n", holds=True)
+    server.streams("/v1/s", ": an older gateway says none\n\n")
+
+    assert client.position("/v1/s") == "7-a-0"
+    with pytest.raises(Unavailable, match="does not say where"):
+        client.position("/v1/s")
 
 
 def test_a_silent_stream_ends_at_the_deadline(server: CannedGateway, client: Client) -> None:

@@ -1,7 +1,5 @@
 """`penstock events` and `penstock replays` against canned answers: whole outputs, requests, exit codes."""
 
-import datetime as dt
-import uuid
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,7 +8,6 @@ import pytest
 
 from gateway.cli import tailing
 from gateway.cli.client import Client
-from schemas.ids import moment_of
 from tests.gateway.cli.canned_gateway import EVENT_ID, RUN_ID, SCHEDULE_ID, CannedGateway, an_event, sent
 from tests.gateway.cli.conftest import Penstock
 
@@ -352,25 +349,43 @@ def test_replays_are_listed_and_cancelled(server: CannedGateway, penstock: Penst
     assert "state\tcancelled\n" in cancelled.stdout
 
 
-def an_event_at(milliseconds: int, number: int) -> dict[str, Any]:
-    """Make an event whose id was made so many milliseconds after some moment."""
-    event_id = f"{0x019800000000 + milliseconds:012x}7000{0x8000000000000000 + number:016x}"
-    return an_event(id=f"{event_id[:8]}-{event_id[8:12]}-{event_id[12:16]}-{event_id[16:20]}-{event_id[20:]}")
+def told(cursor: str, number: int, **changes: Any) -> str:
+    """Write what the stream tells of the event of this number."""
+    data = {"event_id": id_of(number), "source": "github", "verdict": "accepted", "size": 2} | changes
+    return f"id: {cursor}\nevent: event\ndata: {msgspec.json.encode(data).decode()}\n\n"
 
 
-def test_what_is_committed_late_is_found_and_nothing_twice(server: CannedGateway) -> None:
-    before, first, late, second = (an_event_at(at, at) for at in (0, 2000, 1000, 3000))
-    for items in ([before], [before], [first, before], [second, first, late, before], [second, first, late, before]):
-        server.answers("GET", "/v1/events", a_page(*items))
-    newcomers = tailing.Newcomers(Client(server.url, ""), {"source": "github"})
+def id_of(number: int) -> str:
+    return f"01980000-0000-7000-8000-{number:012x}"
 
-    looks = [[read["id"] for read in map(msgspec.json.decode, newcomers.look())] for _ in range(3)]
 
-    assert looks == [[first["id"]], [late["id"], second["id"]], []]
-    assert server.asked[0].target == "/v1/events?limit=1"
-    since = [dict(parse_qsl(urlsplit(asked.target).query)).pop("created_after") for asked in server.asked[1:]]
-    behind = [
-        (moment_of(uuid.UUID(newest["id"])) - dt.datetime.fromisoformat(moment)).total_seconds()
-        for newest, moment in zip((before, before, first, second), since, strict=True)
+def test_tail_asks_the_list_for_what_the_stream_tells_and_goes_on_behind_a_gap(server: CannedGateway) -> None:
+    server.streams(
+        "/v1/stream",
+        told("1-a-0", 1),
+        told("2-b-0", 2),
+        told("3-c-0", 3, verdict="filtered"),
+        told("4-d-0", 4),
+        'event: gap\ndata: {"missed":2}\n\n',
+        told("7-9-0", 7),
+    )
+    server.streams("/v1/stream", told("5-e-0", 5), holds=True)
+    around = {"created_after": "2025-07-12T18:57:36.768000+00:00", "created_before": "2025-07-12T18:57:36.769000+00:00"}
+    which = {"verdict": "accepted", "q": "x"}
+    server.answers("GET", "/v1/events", a_page(an_event(id=id_of(2)), an_event(id=id_of(4))))
+    server.refuses("GET", "/v1/events", 503, detail="Away.")
+    server.answers("GET", "/v1/events", a_page())
+    server.answers("GET", "/v1/events", a_page(an_event(id=id_of(4)), an_event(id=id_of(5))))
+    newest = [msgspec.Raw(msgspec.json.encode(an_event(id=id_of(1))))]
+
+    items = tailing.watch(Client(server.url, ""), which, start="0-0-0", newest=newest, note=print)
+    found = [msgspec.json.decode(next(items))["id"] for _ in range(3)]
+
+    assert found == [id_of(1), id_of(2), id_of(5)]
+    streams = [asked for asked in server.asked if asked.target.startswith("/v1/stream")]
+    assert [(one.target, one.headers["last-event-id"]) for one in streams] == [
+        ("/v1/stream?topics=events", "0-0-0"),
+        ("/v1/stream?topics=events", "4-d-0"),
     ]
-    assert all(tailing.OVERLAP_S - 5 < seconds < tailing.OVERLAP_S for seconds in behind)
+    lists = [dict(parse_qsl(urlsplit(asked.target).query)) for asked in server.asked if asked not in streams]
+    assert lists == [which | around | {"limit": "200"}] * 4
