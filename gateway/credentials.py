@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 import itsdangerous
 
+from schemas.notify import MASK
+
 TOKEN_PREFIX = "pst_"  # noqa: S105 - a prefix
 KEY_PREFIX = "psk_"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -24,6 +26,7 @@ _RANDOM_LENGTH = 43
 _CHECK_LENGTH = 6
 _SHAPE = re.compile(rf"[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECK_LENGTH}}}", re.ASCII)
 _FOREIGN_SHAPE = re.compile(r"[0-9a-f]{32}|whk_[0-9a-f]{48}", re.ASCII)
+_FOREIGN_WITHIN = re.compile(rf"(?<![0-9A-Za-z])(?:{_FOREIGN_SHAPE.pattern})(?![0-9A-Za-z])")
 _HINT_LENGTH = 4
 
 
@@ -59,6 +62,11 @@ def could_be_token(text: str) -> bool:
 def is_foreign(text: str) -> bool:
     """Say whether this has the form of another product's token."""
     return _FOREIGN_SHAPE.fullmatch(text) is not None
+
+
+def mask_foreign(text: str) -> str:
+    """Mask what has the form of another product's token in a text that repeats what a caller said."""
+    return _FOREIGN_WITHIN.sub(MASK, text)
 
 
 def _new_secret(prefix: str) -> str:

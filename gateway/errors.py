@@ -15,6 +15,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
+from gateway.credentials import mask_foreign
 from schemas.errors import (
     BadSignature,
     Conflict,
@@ -198,9 +199,9 @@ def describe_error(error: PenstockError) -> Problem:
     return Problem(
         status=status,
         code=error.code,
-        detail=redact(error.message),
+        detail=_quiet(error.message),
         errors=tuple(_redacted(field) for field in error.errors) if isinstance(error, Invalid) else (),
-        extra=error.extra,
+        extra={name: _quiet(value) if isinstance(value, str) else value for name, value in error.extra.items()},
         headers=_headers(error),
         has_key=not isinstance(error, UnknownCaller) or error.has_key,
     )
@@ -218,11 +219,16 @@ def describe_http_exception(error: HTTPException) -> Problem:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return _describe_unexpected(error)
     code, detail = _FOUND_BY_FRAMEWORK.get(status, ("refused", None))
-    return Problem(status=status, code=code, detail=detail or redact(error.detail), headers=error.headers or {})
+    return Problem(status=status, code=code, detail=detail or _quiet(error.detail), headers=error.headers or {})
 
 
 def _redacted(field: FieldError) -> FieldError:
-    return FieldError(redact(field.pointer), redact(field.message))
+    return FieldError(_quiet(field.pointer), _quiet(field.message))
+
+
+def _quiet(text: str) -> str:
+    """An answer repeats no token, wherever the caller put it."""
+    return redact(mask_foreign(text))
 
 
 def _headers(error: PenstockError) -> dict[str, str]:
@@ -237,7 +243,7 @@ def _field_errors(found: object) -> tuple[FieldError, ...]:
     """Litestar lists `{"message", "key", "source"}`; only the body can be pointed into."""
     errors = []
     for item in found if isinstance(found, list) else []:
-        key, message = str(item.get("key", "")), redact(str(item.get("message", "")))
+        key, message = str(item.get("key", "")), _quiet(str(item.get("message", "")))
         source = str(getattr(item.get("source"), "value", item.get("source") or "body"))
         if source == "body":
             errors.append(FieldError("".join(f"/{part}" for part in key.split(".") if part), message))

@@ -231,7 +231,7 @@ class Ingest:
         delivery = intake.write_down(gate, incoming, assessment)
         receipt = await self._commit_whole(delivery, commit)
         await self._visit(gate, assessment)
-        return await self._acknowledge(assessment, delivery, receipt)
+        return await self._acknowledge(incoming, assessment, delivery, receipt)
 
     async def _commit_whole(self, delivery: Delivery, commit: Commit) -> Receipt:
         """Have a large body in the object store first, all in the time for which every delivery may be held."""
@@ -308,12 +308,15 @@ class Ingest:
             for run_id in receipt.numbers
         )
 
-    async def _acknowledge(self, assessment: intake.Assessment, delivery: Delivery, receipt: Receipt) -> Outcome:
+    async def _acknowledge(
+        self, incoming: Incoming, assessment: intake.Assessment, delivery: Delivery, receipt: Receipt
+    ) -> Outcome:
         outcome = await self._describe(delivery, receipt)
         self._metrics.deliveries.labels(delivery.source, outcome.status).inc()
         if handshake := assessment.facts.handshake:
             return msgspec.structs.replace(outcome, reply=handshake.reply)
-        return outcome
+        wants_ours = "application/json" in incoming.headers.get("accept", "")
+        return outcome if wants_ours else msgspec.structs.replace(outcome, reply=discover()[delivery.source].answer)
 
     async def _describe(self, delivery: Delivery, receipt: Receipt) -> Outcome:
         event_id = receipt.event_id

@@ -42,7 +42,8 @@ async def test_a_database_that_lacks_a_migration_is_refused(
 ) -> None:
     await connection.execute("DELETE FROM schema_migrations")
 
-    assert "The database lacks 0001_initial, 0002_runs: run `penstock migrate`." in await refusal(penstock, role)
+    missing = "0001_initial, 0002_runs, 0003_senders, 0004_dialects"
+    assert f"The database lacks {missing}: run `penstock migrate`." in await refusal(penstock, role)
 
 
 @pytest.mark.parametrize("role", ROLES)

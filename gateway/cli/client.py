@@ -134,7 +134,7 @@ class Client:
 
     def deliver(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Post `body` as it is to an absolute URL, without the API key; return the answer, whatever it is."""
-        return self._exchange("POST", url, body, dict(headers))
+        return self._exchange("POST", url, body, {"accept": "application/json", **headers})
 
     def stream(
         self,

@@ -82,7 +82,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     and must not raise whatever the bytes are. `greet` answers requests other than POST, such as a challenge, or
     returns one that is to be taken as a delivery; None is a 405. `check` looks at a configuration before it is saved,
     and raises Invalid that points at what could never work. `setup` says what a user does at the sender's side, and
-    `dedupe` and `handshakes` what `read` and `greet` do.
+    `dedupe` and `handshakes` what `read` and `greet` do. `answer` is what it wants to hear instead of our usual answer
+    when a delivery was taken, unless it says that it accepts `application/json`.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     setup: str = ""
     dedupe: str = ""
     handshakes: str = ""
+    answer: Reply | None = None
     samples: Mapping[str, Sample] = {}
 
     def scheme(self, incoming: Incoming, config: SourceConfig) -> Scheme | None:

@@ -34,6 +34,7 @@ source = Source(
         "Developer portal > your app: give the schedule the Public Key of General Information as public_key, then put "
         "the URL of a token into Webhooks > Endpoint URL and save; Discord tests it at once."
     ),
+    answer=Reply(status=204),
     dedupe="the body's hash",
     handshakes="type 0 (PING): 204",
     samples={

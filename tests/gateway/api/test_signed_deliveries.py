@@ -41,8 +41,9 @@ async def test_a_signed_sample_becomes_a_run_once_and_a_changed_one_none(name: s
         return
     unsigned = {header: value for header, value in request.headers.items() if header == "content-type"}
 
-    first = await shared.deliver(request.url, request.body, **request.headers)
-    again = await shared.deliver(request.url, request.body, **request.headers)
+    headers = {**request.headers, "accept": "application/json"}
+    first = await shared.deliver(request.url, request.body, **headers)
+    again = await shared.deliver(request.url, request.body, **headers)
     forged = await shared.deliver(hook, request.body, **unsigned)
 
     assert (first.status_code, first.json()["status"]) == (202, "accepted")
@@ -72,6 +73,21 @@ async def test_discords_ping_is_answered_with_nothing_and_its_wrong_one_with_401
 
     assert (answer.status_code, answer.content) == (204, b"")
     problem(await shared.deliver(hook, body + b" ", **request.headers), 401, "bad_signature")
+
+
+async def test_discord_hears_204_when_an_event_of_it_was_taken(shared: Penstock) -> None:
+    hook = await hook_of(shared, "discord")
+    request = sample("discord", hook)
+    assert request is not None
+
+    for _ in range(2):
+        answer = await shared.deliver(hook, request.body, **request.headers)
+        assert (answer.status_code, answer.content) == (204, b"")
+
+    [duplicate, taken] = (await shared.client.get("/v1/events", params={"schedule_id": hook.split("/")[-2]})).json()[
+        "items"
+    ]
+    assert (taken["verdict"], duplicate["verdict"]) == ("accepted", "duplicate")
 
 
 async def test_metas_challenge_is_returned_to_who_knows_the_token(shared: Penstock) -> None:
