@@ -77,7 +77,7 @@ async def test_a_flood_arrives_whole_and_in_order_while_the_loop_stays_free(host
         longest = max(longest, time.thread_time() - before)
     assert isinstance(await flood, Succeeded)
     assert [frame.message for frame in lines] == [f"line {number}" for number in range(100_000)]
-    assert longest < 1
+    assert longest < 3
 
 
 async def test_threads_may_print_at_the_same_time(listen) -> None:
