@@ -14,7 +14,7 @@ demo: $(VENV)/.installed  ## show a signed webhook become a finished run; it sto
 up: $(VENV)/.installed  ## run everything on this machine, with the pipelines of examples/, until Ctrl-C
 	@$(PYTHON) -P -m gateway up --pipelines examples
 
-test: ARGS = --numprocesses 2 --dist loadfile
+test: ARGS = --numprocesses 3 --dist loadfile
 test: $(VENV)/.installed-dev  ## run all tests, on their own Postgres and Redis; ARGS are for pytest
 	@$(PYTHON) -m pytest $(ARGS)
 

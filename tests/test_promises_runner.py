@@ -39,7 +39,7 @@ async def test_another_runner_resumes_a_run_from_its_last_finished_block(
         return await connection.fetchval("SELECT now() > pg_postmaster_start_time() + interval '6.5 s'")
 
     await eventually(heard_from_all, timeout=15)
-    run_id = await trigger(penstock, "steps", seconds=0.4, diary=str(diary))
+    run_id = await trigger(penstock, "steps", seconds=0.8, diary=str(diary))
     await asyncio.gather(executed(diary, 3), penstock.start_runner())
 
     await victim.end(signal.SIGKILL)
